@@ -1,0 +1,902 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Virtual swap: swap entries that name a slot and never a place.
+ *
+ *    PTE, shmem          the hidden device            where the data is
+ *
+ *    swap entry ───────► virtual slot ──────────────► nowhere but in the
+ *    (stays the same     swap table word:             swap cache
+ *     while the page       PFN or shadow, count,      zero page: a flag
+ *     is out)              zero flag                  zswap entry
+ *                        backing word:
+ *                          NONE or ZSWAP
+ *
+ * One swap device without a disk hands out the entries. It is a
+ * swap_info_struct like any other, with the clusters, the swap table and the
+ * allocator of every swap device, but nothing behind it. What stands behind
+ * a slot is told by one word of its own, the backing word. Moving the data
+ * rewrites that word and no page table.
+ *
+ * The layer stores nothing twice: PFN, shadow, count and zero flag stay in
+ * the swap table, the memory cgroup in the memcg table, and only what has no
+ * home there is kept in a backing word. The truth about a slot:
+ *
+ *  backing | swap table    | zero  | meaning
+ *  --------+---------------+-------+------------------------------------------
+ *  NONE    | NULL          | clear | free
+ *  NONE    | PFN           | clear | in the swap cache and nowhere else
+ *  NONE    | PFN or shadow | set   | zero page
+ *  ZSWAP   | PFN or shadow | clear | in zswap
+ *  NONE    | shadow, count | clear | data lost: must never be seen
+ *  ZSWAP   | shadow        | set   | stale backing: must never be seen
+ *
+ * With a PFN, zero flag and backing word tell what was last written out.
+ * They are true only while the folio is clean and up to date; otherwise the
+ * folio is the only truth. Every way out of swap_writeout() that leaves the
+ * folio clean therefore sets or drops both: no older backing is left behind
+ * to fall back on after the folio has left the swap cache.
+ *
+ * Who may change a backing word: the holder of the lock of the folio that
+ * covers the slot in the swap cache, or who frees the slot. The cluster lock
+ * makes one access atomic, and no more.
+ *
+ * Lock order:
+ *
+ *	folio lock
+ *	  page table lock
+ *	    percpu_swap_cluster.lock
+ *	      lock of a virtual cluster (a lockdep class of its own)
+ *		si->lock
+ *		zsmalloc, list_lru
+ *
+ *	vswap_create_lock
+ *	  vswap_grow_lock
+ *
+ *	The latter is taken in reclaim, with none of the spinlocks held. Memory
+ *	below it is allocated without entering reclaim: vswap_lock_growth().
+ *
+ * The array of clusters is a sparsely mapped range of kernel addresses, so
+ * that finding a cluster stays an array index. It grows a page at a time and
+ * is never unmapped. Cluster 0 exists and is never handed out, because offset
+ * 0 means "no slot" to the allocator. Swap tables come and go with the first
+ * and the last slot of a cluster, and tables of backing words with the first
+ * and the last backing in it, so that memory goes back when swap empties.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <kunit/static_stub.h>
+#include <linux/kmemleak.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/plist.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
+#include <linux/swap.h>
+#include <linux/swapfile.h>
+#include <linux/vmalloc.h>
+#include <linux/zswap.h>
+#include "swap.h"
+#include "swap_table.h"
+#include "vswap.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/vswap.h>
+
+DEFINE_STATIC_KEY_FALSE(vswap_key);
+
+/* The virtual device. Set once, before vswap_key is enabled. */
+struct swap_info_struct *vswap_si;
+
+DEFINE_PER_CPU(long [VSWAP_NR_STATS], vswap_stats);
+
+/* May new folios get virtual slots? /sys/kernel/mm/swap/vswap/enabled */
+bool vswap_on = true;
+
+/* Creation, and what users switch. Never taken in reclaim. */
+static DEFINE_MUTEX(vswap_create_lock);
+
+/*
+ * Room. Everything here counts clusters without the unused cluster 0. Once
+ * the device exists it is changed under vswap_grow_lock, but for
+ * vswap_nr_clusters.
+ */
+static DEFINE_MUTEX(vswap_grow_lock);
+/* Address range of the cluster array */
+static struct vm_struct *vswap_area;
+/* What the address range holds when all of it is mapped */
+static unsigned long vswap_capacity;
+/* What the administrator allows to be in use at a time */
+static unsigned long vswap_limit;
+/* Pages of the array that are mapped, and the clusters that lie in them */
+static unsigned long vswap_array_pages;
+static unsigned long vswap_mapped;
+/* Clusters that have a swap table: in use, or about to be */
+static atomic_long_t vswap_nr_clusters;
+/* With as many clusters in use, it is time to map more */
+static long vswap_grow_mark = LONG_MAX;
+
+/* Clusters kept ready ahead of use, so that growth is seldom waited for */
+static unsigned long vswap_ahead(void)
+{
+	return 16 + 2 * num_possible_cpus();
+}
+
+/*
+ * The memory cgroup of each slot in use is pinned by one reference, and the
+ * counter of a cgroup takes 2^31. Leave half of them to physical slots.
+ */
+#define VSWAP_MAX_SLOTS		(1UL << 30)
+/* Of the vmalloc space, the array may reserve this share */
+#define VSWAP_VMALLOC_SHARE	64
+/* Slots per page of RAM: what can be reached, and what may be used */
+#define VSWAP_CAPACITY_RATIO	64
+#define VSWAP_LIMIT_RATIO	4
+
+static unsigned long vswap_max_clusters(void)
+{
+	unsigned long vmalloc = VMALLOC_END - VMALLOC_START;
+	unsigned long slots;
+
+	slots = min3(VSWAP_MAX_SLOTS, swapfile_maximum_size,
+		     totalram_pages() * VSWAP_CAPACITY_RATIO);
+
+	return min(slots / SWAPFILE_CLUSTER, vmalloc / VSWAP_VMALLOC_SHARE /
+		   sizeof(struct swap_cluster_info)) - 1;
+}
+
+static unsigned long vswap_default_limit(void)
+{
+	unsigned long slots = totalram_pages() * VSWAP_LIMIT_RATIO;
+
+	return min(DIV_ROUND_UP(slots, SWAPFILE_CLUSTER), vswap_capacity);
+}
+
+/* Reclaim waits for growth, so growth must not wait for reclaim. */
+static unsigned int vswap_lock_growth(void)
+{
+	unsigned int noreclaim = memalloc_noreclaim_save();
+
+	mutex_lock(&vswap_grow_lock);
+	return noreclaim;
+}
+
+static void vswap_unlock_growth(unsigned int noreclaim)
+{
+	mutex_unlock(&vswap_grow_lock);
+	memalloc_noreclaim_restore(noreclaim);
+}
+
+static void vswap_set_grow_mark(void)
+{
+	long mark = LONG_MAX;
+
+	lockdep_assert_held(&vswap_grow_lock);
+	if (vswap_mapped < min(vswap_capacity, vswap_limit))
+		mark = max_t(long, vswap_mapped - vswap_ahead(), 0);
+	WRITE_ONCE(vswap_grow_mark, mark);
+}
+
+/* Let the allocator have the clusters of the page that was mapped last. */
+static void vswap_add_clusters(unsigned long first, unsigned long end)
+{
+	static struct lock_class_key vswap_cluster_lock_key;
+	struct swap_info_struct *si = vswap_si;
+	struct swap_cluster_info *ci;
+	unsigned long i;
+
+	for (i = first; i < end; i++) {
+		ci = &si->cluster_info[i];
+		spin_lock_init(&ci->lock);
+		lockdep_set_class(&ci->lock, &vswap_cluster_lock_key);
+		if (i)
+			ci->flags = CLUSTER_FLAG_FREE;
+	}
+
+	/* Pairs with get_swap_device(): what lies below max can be read. */
+	smp_store_release(&si->max, end * SWAPFILE_CLUSTER);
+
+	spin_lock(&si->lock);
+	for (i = max(first, 1UL); i < end; i++)
+		list_add_tail(&si->cluster_info[i].list, &si->free_clusters);
+	spin_unlock(&si->lock);
+}
+
+/* Map one more page of the cluster array. */
+static int vswap_map_page(void)
+{
+	unsigned long start = (unsigned long)vswap_area->addr +
+			      vswap_array_pages * PAGE_SIZE;
+	unsigned long end, bytes;
+	struct page *page;
+	int err;
+
+	lockdep_assert_held(&vswap_grow_lock);
+
+	page = alloc_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	if (!page)
+		return -ENOMEM;
+	err = vm_area_map_pages(vswap_area, start, start + PAGE_SIZE, &page);
+	if (err) {
+		__free_page(page);
+		return err;
+	}
+	/* Tables are reachable from here alone. */
+	kmemleak_alloc(page_address(page), PAGE_SIZE, 0, GFP_KERNEL);
+
+	vswap_array_pages++;
+	bytes = vswap_array_pages * PAGE_SIZE;
+	end = min(bytes / sizeof(struct swap_cluster_info), vswap_capacity + 1);
+	vswap_add_clusters(vswap_mapped ? vswap_mapped + 1 : 0, end);
+	vswap_mapped = end - 1;
+	trace_vswap_grow(vswap_mapped, atomic_long_read(&vswap_nr_clusters),
+			 vswap_limit);
+
+	return 0;
+}
+
+static bool vswap_need_grow(void)
+{
+	return atomic_long_read(&vswap_nr_clusters) >= READ_ONCE(vswap_grow_mark);
+}
+
+/**
+ * vswap_grow() - keep the cluster array ahead of its use
+ *
+ * Context: May sleep. May be called from reclaim: memory for the array is
+ * taken without entering reclaim again.
+ */
+void vswap_grow(void)
+{
+	unsigned int noreclaim;
+
+	if (likely(!vswap_need_grow()))
+		return;
+
+	noreclaim = vswap_lock_growth();
+	while (vswap_need_grow()) {
+		if (vswap_map_page())
+			break;
+		vswap_set_grow_mark();
+	}
+	vswap_unlock_growth(noreclaim);
+}
+
+/**
+ * vswap_full() - is the virtual device at its limit?
+ *
+ * Context: Any.
+ * Return: true if slots that only the swap cache holds should be taken back.
+ */
+bool vswap_full(void)
+{
+	return atomic_long_read(&vswap_nr_clusters) >= READ_ONCE(vswap_limit);
+}
+
+/**
+ * vswap_get_cluster() - account a cluster that is about to get its tables
+ *
+ * Context: Any. The allocator holds the lock of the cluster.
+ * Return: true if the limit allows it. vswap_put_cluster() takes it back.
+ */
+bool vswap_get_cluster(void)
+{
+	long nr = atomic_long_read(&vswap_nr_clusters);
+
+	do {
+		if (nr >= READ_ONCE(vswap_limit))
+			return false;
+	} while (!atomic_long_try_cmpxchg_relaxed(&vswap_nr_clusters, &nr, nr + 1));
+
+	return true;
+}
+
+/**
+ * vswap_put_cluster() - account a cluster that has lost its tables
+ *
+ * Context: Any.
+ */
+void vswap_put_cluster(void)
+{
+	atomic_long_dec(&vswap_nr_clusters);
+}
+
+/*
+ * Tables of backing words
+ */
+
+/* Tables that exist */
+static atomic_long_t vswap_nr_tables;
+
+static void *vswap_table_alloc(void)
+{
+	struct page *page;
+
+	KUNIT_STATIC_STUB_REDIRECT(vswap_table_alloc);
+
+	BUILD_BUG_ON(!is_power_of_2(VSWAP_TABLE_SIZE));
+	BUILD_BUG_ON(SWAPFILE_CLUSTER >= VSWAP_TABLE_SIZE);
+
+	/* What does not fill a page is aligned to its size by kmalloc(). */
+	if (VSWAP_TABLE_SIZE < PAGE_SIZE)
+		return kzalloc(VSWAP_TABLE_SIZE, GFP_KERNEL | __GFP_NOWARN);
+
+	page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+			   get_order(VSWAP_TABLE_SIZE));
+	if (!page)
+		return NULL;
+	/* It keeps zswap entries reachable. */
+	kmemleak_alloc(page_address(page), VSWAP_TABLE_SIZE, 1, GFP_KERNEL);
+	return page_address(page);
+}
+
+static void vswap_table_free(void *table)
+{
+	if (VSWAP_TABLE_SIZE < PAGE_SIZE) {
+		kfree(table);
+		return;
+	}
+	kmemleak_free(table);
+	free_pages((unsigned long)table, get_order(VSWAP_TABLE_SIZE));
+}
+
+/* Set the word of a slot to something other than NONE. Returns the old word. */
+static unsigned long __vswap_word_set(struct swap_cluster_info *ci,
+				      unsigned int ci_off, unsigned long word)
+{
+	unsigned long *table = vswap_table(ci);
+	unsigned long old = table[ci_off];
+
+	lockdep_assert_held(&ci->lock);
+	VM_WARN_ON_ONCE(!word);
+
+	table[ci_off] = word;
+	if (!old)
+		ci->backing++;
+	return old;
+}
+
+/* Set the word of a slot to NONE. Returns the old word. */
+static unsigned long __vswap_word_clear(struct swap_cluster_info *ci,
+					unsigned int ci_off)
+{
+	unsigned long old = __vswap_word_get(ci, ci_off);
+	unsigned long *table = vswap_table(ci);
+
+	if (!old)
+		return 0;
+
+	table[ci_off] = 0;
+	if (vswap_table_used(ci) == 1) {
+		ci->backing = 0;
+		vswap_table_free(table);
+		atomic_long_dec(&vswap_nr_tables);
+	} else {
+		ci->backing--;
+	}
+	return old;
+}
+
+/**
+ * vswap_zswap_load() - look up the zswap entry of a virtual slot
+ * @entry: the slot
+ *
+ * Context: The caller holds the lock of the folio that covers the slot in
+ * the swap cache. Takes the cluster lock.
+ * Return: the zswap entry, or NULL if the slot is not in zswap.
+ */
+struct zswap_entry *vswap_zswap_load(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, swp_cluster_offset(entry));
+	swap_cluster_unlock(ci);
+
+	return vswap_word_to_zswap(word);
+}
+
+/**
+ * vswap_zswap_store() - put a zswap entry behind a virtual slot
+ * @entry: the slot
+ * @new: the zswap entry
+ *
+ * Context: The caller holds the lock of the folio that covers the slot in
+ * the swap cache. Takes the cluster lock. May sleep for a table.
+ * Return: the zswap entry that was there before, which the caller now owns,
+ * NULL if there was none, or ERR_PTR(-ENOMEM).
+ */
+struct zswap_entry *vswap_zswap_store(swp_entry_t entry, struct zswap_entry *new)
+{
+	struct swap_cluster_info *ci;
+	unsigned long old;
+	void *table;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	if (unlikely(!ci->backing)) {
+		swap_cluster_unlock(ci);
+		table = vswap_table_alloc();
+		if (!table)
+			return ERR_PTR(-ENOMEM);
+
+		ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+		if (!ci->backing) {
+			ci->backing = (unsigned long)table;
+			atomic_long_inc(&vswap_nr_tables);
+			table = NULL;
+		}
+		old = __vswap_word_set(ci, swp_cluster_offset(entry),
+				       zswap_to_vswap_word(new));
+		swap_cluster_unlock(ci);
+		if (table)
+			vswap_table_free(table);
+	} else {
+		old = __vswap_word_set(ci, swp_cluster_offset(entry),
+				       zswap_to_vswap_word(new));
+		swap_cluster_unlock(ci);
+	}
+
+	if (!old)
+		vswap_mod_stat(VSWAP_ZSWAP, 1);
+	return vswap_word_to_zswap(old);
+}
+
+/**
+ * vswap_zswap_erase() - take the zswap entry of a virtual slot away
+ * @entry: the slot
+ *
+ * Context: The caller holds the lock of the folio that covers the slot in
+ * the swap cache. Takes the cluster lock.
+ * Return: the zswap entry, which the caller now owns, or NULL if the slot is
+ * not in zswap.
+ */
+struct zswap_entry *vswap_zswap_erase(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_clear(ci, swp_cluster_offset(entry));
+	swap_cluster_unlock(ci);
+
+	if (word)
+		vswap_mod_stat(VSWAP_ZSWAP, -1);
+	return vswap_word_to_zswap(word);
+}
+
+/* What a word stands for goes with it. */
+static void vswap_drop_word(unsigned long word)
+{
+	KUNIT_STATIC_STUB_REDIRECT(vswap_drop_word, word);
+
+	zswap_entry_free(vswap_word_to_zswap(word));
+}
+
+/**
+ * __vswap_drop_range() - leave no backing behind a range of virtual slots
+ * @ci: the cluster of the range
+ * @ci_off: offset of the first slot in the cluster
+ * @nr: number of slots
+ *
+ * The zero flags of the swap table are the caller's business.
+ *
+ * Context: The caller holds the cluster lock, and either the lock of the
+ * folio that covers the range in the swap cache, or frees the slots.
+ */
+void __vswap_drop_range(struct swap_cluster_info *ci, unsigned int ci_off,
+			unsigned int nr)
+{
+	unsigned int end = ci_off + nr, dropped = 0;
+	unsigned long word;
+
+	lockdep_assert_held(&ci->lock);
+
+	for (; ci->backing && ci_off < end; ci_off++) {
+		word = __vswap_word_clear(ci, ci_off);
+		if (!word)
+			continue;
+		vswap_drop_word(word);
+		dropped++;
+	}
+	if (dropped)
+		vswap_mod_stat(VSWAP_ZSWAP, -(long)dropped);
+}
+
+/**
+ * vswap_drop_range() - leave no backing behind a range of virtual slots
+ * @entry: first slot of the range
+ * @nr: number of slots, all in one cluster
+ *
+ * Context: The caller holds the lock of the folio that covers the range in
+ * the swap cache. Takes the cluster lock.
+ */
+void vswap_drop_range(swp_entry_t entry, unsigned int nr)
+{
+	struct swap_cluster_info *ci;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	__vswap_drop_range(ci, swp_cluster_offset(entry), nr);
+	swap_cluster_unlock(ci);
+}
+
+static void vswap_users_release(struct percpu_ref *ref)
+{
+	/* The virtual device is never switched off. */
+	WARN_ON_ONCE(1);
+}
+
+static struct swap_info_struct *vswap_alloc_si(void)
+{
+	struct swap_info_struct *si;
+
+	si = kvzalloc_obj(*si);
+	if (!si)
+		return NULL;
+	if (percpu_ref_init(&si->users, vswap_users_release, 0, GFP_KERNEL)) {
+		kvfree(si);
+		return NULL;
+	}
+	si->type = VSWAP_TYPE;
+	/* Reads are memory copies: no readahead, and no slot kept for later. */
+	si->flags = SWP_USED | SWP_WRITEOK | SWP_SOLIDSTATE |
+		    SWP_SYNCHRONOUS_IO | SWP_VIRTUAL;
+	spin_lock_init(&si->lock);
+	swap_cluster_lists_init(si);
+	plist_node_init(&si->list, 0);
+	plist_node_init(&si->avail_list, 0);
+
+	return si;
+}
+
+static void vswap_free_si(struct swap_info_struct *si)
+{
+	percpu_ref_exit(&si->users);
+	kvfree(si);
+}
+
+/*
+ * Make the virtual device. What comes last makes it visible: the swap type
+ * first, so that an entry can be resolved, then the key.
+ */
+static int vswap_create(void)
+{
+	unsigned int noreclaim;
+	int err = -ENOMEM;
+
+	lockdep_assert_held(&vswap_create_lock);
+	if (vswap_exists())
+		return 0;
+
+	vswap_capacity = vswap_max_clusters();
+	vswap_limit = vswap_default_limit();
+	vswap_si = vswap_alloc_si();
+	if (!vswap_si)
+		return err;
+
+	vswap_area = get_vm_area((vswap_capacity + 1) *
+				 sizeof(struct swap_cluster_info), VM_SPARSE);
+	if (!vswap_area)
+		goto free_si;
+	vswap_si->cluster_info = vswap_area->addr;
+
+	noreclaim = vswap_lock_growth();
+	err = vswap_map_page();
+	if (!err)
+		vswap_set_grow_mark();
+	vswap_unlock_growth(noreclaim);
+	if (err)
+		goto free_area;
+
+	smp_store_release(&swap_info[VSWAP_TYPE], vswap_si);
+	static_branch_enable(&vswap_key);
+	return 0;
+
+free_area:
+	free_vm_area(vswap_area);
+free_si:
+	vswap_free_si(vswap_si);
+	vswap_si = NULL;
+	return err;
+}
+
+static unsigned long vswap_stat(enum vswap_stat item)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu(vswap_stats, cpu)[item]);
+
+	/* The CPUs are not read at one moment. */
+	return max(sum, 0L);
+}
+
+/**
+ * vswap_used_pages() - virtual slots in use, one page each
+ *
+ * Context: Any.
+ * Return: the number of slots; approximate while it changes.
+ */
+unsigned long vswap_used_pages(void)
+{
+	return vswap_exists() ? vswap_stat(VSWAP_USED) : 0;
+}
+
+/**
+ * vswap_free_pages() - pages that virtual swap would take now
+ *
+ * The answer of reclaim's question whether there is swap, on a machine without
+ * a swap device. What counts is not that zswap is on, but that it would
+ * accept: otherwise reclaim would believe in anonymous memory for ever.
+ * A page takes no more of the pool than a page, so this promises too little
+ * rather than too much, but for pages that do not compress.
+ *
+ * Context: Any.
+ * Return: the number of pages.
+ */
+unsigned long vswap_free_pages(void)
+{
+	unsigned long limit, used, slots;
+
+	if (!vswap_wanted())
+		return 0;
+
+	limit = READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER;
+	used = atomic_long_read(&vswap_nr_clusters) * SWAPFILE_CLUSTER;
+	/* Clusters in use may have slots left. Counting them costs more. */
+	if (used >= limit)
+		used = vswap_used_pages();
+	slots = limit > used ? limit - used : 0;
+
+	return slots ? min(slots, zswap_headroom()) : 0;
+}
+
+/**
+ * vswap_should_split() - would splitting a refused folio help?
+ * @folio: folio that swap_writeout() has just refused
+ *
+ * A large folio goes to zswap whole or not at all, and a page that does not
+ * compress keeps the others in memory. If zswap refused it although it has
+ * room, the pages are worth trying one by one.
+ *
+ * Context: The folio is locked.
+ * Return: true if @folio is large and should be split.
+ */
+bool vswap_should_split(struct folio *folio)
+{
+	struct mem_cgroup *memcg;
+	long nr;
+
+	if (!folio_test_large(folio) || !vswap_wanted())
+		return false;
+
+	rcu_read_lock();
+	memcg = folio_memcg(folio);
+	nr = memcg ? mem_cgroup_get_nr_swap_pages(memcg) : get_nr_swappable_pages();
+	rcu_read_unlock();
+
+	return nr > 0;
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/**
+ * vswap_split_folio() - split a large folio that is swapped out in memory
+ * @folio: anonymous folio in the swap cache, unmapped
+ * @list: where the pages behind the first go
+ *
+ * split_folio_to_list() wants a mapping to find the anon_vma by. Here all
+ * page tables hold swap entries, so nothing has to be mapped again.
+ *
+ * Context: The folio is locked and isolated from the LRU. On success it is
+ * the first page, and the others are isolated, unlocked and on @list.
+ * Return: true on success, false if somebody else holds the folio.
+ */
+bool vswap_split_folio(struct folio *folio, struct list_head *list)
+{
+	long nr = folio_nr_pages(folio), i;
+	struct page *page = &folio->page;
+	int order = folio_order(folio);
+	struct folio *new;
+
+	if (!folio_test_anon(folio) || folio_split_unmapped(folio, 0))
+		return false;
+
+	count_mthp_stat(order, MTHP_STAT_SWPOUT_FALLBACK);
+	for (i = 1; i < nr; i++) {
+		new = page_folio(page + i);
+		list_add_tail(&new->lru, list);
+		folio_unlock(new);
+	}
+	return true;
+}
+#else
+bool vswap_split_folio(struct folio *folio, struct list_head *list)
+{
+	return false;
+}
+#endif
+
+/**
+ * vswap_overcommit_pages() - what virtual swap adds to a guess at memory
+ *
+ * The heuristic overcommit policy refuses only what is obviously too much.
+ * How much zswap can hold depends on the data, so allow twice RAM on top of
+ * RAM, if the limit does, and zswap is on.
+ *
+ * Context: Any.
+ * Return: the number of pages.
+ */
+unsigned long vswap_overcommit_pages(void)
+{
+	if (!vswap_wanted())
+		return 0;
+
+	return min(READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER,
+		   2 * totalram_pages());
+}
+
+#ifdef CONFIG_SYSFS
+static ssize_t enabled_show(struct kobject *kobj, struct kobj_attribute *attr,
+			    char *buf)
+{
+	return sysfs_emit(buf, "%d\n", vswap_exists() && READ_ONCE(vswap_on));
+}
+
+static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr,
+			     const char *buf, size_t count)
+{
+	bool on;
+	int err;
+
+	err = kstrtobool(buf, &on);
+	if (err)
+		return err;
+
+	mutex_lock(&vswap_create_lock);
+	if (on)
+		err = vswap_create();
+	if (!err)
+		WRITE_ONCE(vswap_on, on);
+	mutex_unlock(&vswap_create_lock);
+
+	return err ?: count;
+}
+static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
+
+static ssize_t limit_show(struct kobject *kobj, struct kobj_attribute *attr,
+			  char *buf)
+{
+	return sysfs_emit(buf, "%lu\n", READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER);
+}
+
+static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
+			   const char *buf, size_t count)
+{
+	unsigned long pages;
+	ssize_t ret = count;
+	int err;
+
+	err = kstrtoul(buf, 0, &pages);
+	if (err)
+		return err;
+
+	mutex_lock(&vswap_grow_lock);
+	if (!vswap_exists()) {
+		ret = -ENODEV;
+	} else if (pages > vswap_capacity * SWAPFILE_CLUSTER) {
+		ret = -ERANGE;
+	} else {
+		WRITE_ONCE(vswap_limit, DIV_ROUND_UP(pages, SWAPFILE_CLUSTER));
+		vswap_set_grow_mark();
+	}
+	mutex_unlock(&vswap_grow_lock);
+
+	return ret;
+}
+static struct kobj_attribute limit_attr = __ATTR_RW(limit);
+
+#define VSWAP_STAT_ATTR(_name, _item)					\
+static ssize_t _name##_show(struct kobject *kobj,			\
+			    struct kobj_attribute *attr, char *buf)	\
+{									\
+	return sysfs_emit(buf, "%lu\n", vswap_stat(_item));		\
+}									\
+static struct kobj_attribute _name##_attr = __ATTR_RO(_name)
+
+VSWAP_STAT_ATTR(used, VSWAP_USED);
+VSWAP_STAT_ATTR(zero, VSWAP_ZERO);
+VSWAP_STAT_ATTR(zswap, VSWAP_ZSWAP);
+VSWAP_STAT_ATTR(physical, VSWAP_PHYS);
+VSWAP_STAT_ATTR(alloc_fail, VSWAP_ALLOC_FAIL);
+
+static ssize_t cached_show(struct kobject *kobj, struct kobj_attribute *attr,
+			   char *buf)
+{
+	long backed = vswap_stat(VSWAP_ZERO) + vswap_stat(VSWAP_ZSWAP) +
+		      vswap_stat(VSWAP_PHYS);
+	long cached = vswap_stat(VSWAP_USED) - backed;
+
+	return sysfs_emit(buf, "%ld\n", max(cached, 0L));
+}
+static struct kobj_attribute cached_attr = __ATTR_RO(cached);
+
+static ssize_t metadata_bytes_show(struct kobject *kobj,
+				   struct kobj_attribute *attr, char *buf)
+{
+	unsigned long bytes, cluster = sizeof(struct swap_table);
+
+	if (IS_ENABLED(CONFIG_MEMCG) && !mem_cgroup_disabled())
+		cluster += sizeof(struct swap_memcg_table);
+
+	bytes = READ_ONCE(vswap_array_pages) * PAGE_SIZE;
+	bytes += atomic_long_read(&vswap_nr_clusters) * cluster;
+	bytes += atomic_long_read(&vswap_nr_tables) * VSWAP_TABLE_SIZE;
+
+	return sysfs_emit(buf, "%lu\n", bytes);
+}
+static struct kobj_attribute metadata_bytes_attr = __ATTR_RO(metadata_bytes);
+
+static struct attribute *vswap_attrs[] = {
+	&enabled_attr.attr,
+	&limit_attr.attr,
+	&used_attr.attr,
+	&cached_attr.attr,
+	&zero_attr.attr,
+	&zswap_attr.attr,
+	&physical_attr.attr,
+	&alloc_fail_attr.attr,
+	&metadata_bytes_attr.attr,
+	NULL,
+};
+
+static const struct attribute_group vswap_attr_group = {
+	.name = "vswap",
+	.attrs = vswap_attrs,
+};
+
+static int __init vswap_sysfs_init(void)
+{
+	return swap_kobj ? sysfs_create_group(swap_kobj, &vswap_attr_group) : 0;
+}
+#else
+static int __init vswap_sysfs_init(void)
+{
+	return 0;
+}
+#endif
+
+static int __init vswap_setup(char *str)
+{
+	if (kstrtobool(str, &vswap_on))
+		pr_warn("\"vswap=%s\" ignored, use vswap=on or vswap=off\n", str);
+	return 1;
+}
+__setup("vswap=", vswap_setup);
+
+static int __init vswap_init(void)
+{
+	int err = 0;
+
+	if (vswap_on) {
+		mutex_lock(&vswap_create_lock);
+		err = vswap_create();
+		mutex_unlock(&vswap_create_lock);
+		if (err) {
+			pr_err("no virtual swap, swap devices are not affected: %pe\n",
+			       ERR_PTR(err));
+			vswap_on = false;
+		}
+	}
+
+	err = vswap_sysfs_init();
+	if (err)
+		pr_err("no /sys/kernel/mm/swap/vswap: %pe\n", ERR_PTR(err));
+	return err;
+}
+late_initcall(vswap_init);
+
+#ifdef CONFIG_VSWAP_KUNIT_TEST
+#include "tests/vswap_kunit.c"
+#endif

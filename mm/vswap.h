@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _MM_VSWAP_H
+#define _MM_VSWAP_H
+
+#include <linux/jump_label.h>
+#include <linux/percpu.h>
+#include <linux/swap.h>
+#include <linux/zswap.h>
+#include "swap.h"
+#include "swap_table.h"
+
+struct zswap_entry;
+
+/* The virtual device takes the last swap type, so no other type moves. */
+#define VSWAP_TYPE	(MAX_SWAPFILES - 1)
+
+#ifdef CONFIG_VSWAP
+
+/* True from the moment the virtual device exists, and then for ever. */
+DECLARE_STATIC_KEY_FALSE(vswap_key);
+
+extern struct swap_info_struct *vswap_si;
+extern bool vswap_on;
+
+static inline bool vswap_exists(void)
+{
+	return static_branch_unlikely(&vswap_key);
+}
+
+static inline bool swap_is_virtual(const struct swap_info_struct *si)
+{
+	return vswap_exists() && (si->flags & SWP_VIRTUAL);
+}
+
+static inline bool vswap_entry(swp_entry_t entry)
+{
+	return vswap_exists() && swp_type(entry) == VSWAP_TYPE;
+}
+
+/*
+ * The rule that decides who gets virtual slots: with no swap device on, zswap
+ * is the only place there is, and they are the way to it. With a device on,
+ * folios get slots of the device, which zswap can write back to.
+ */
+static inline bool vswap_wanted(void)
+{
+	return vswap_exists() && READ_ONCE(vswap_on) &&
+	       !READ_ONCE(total_swap_pages) && zswap_is_enabled();
+}
+
+/*
+ * Backing words. The table of a cluster is an array of one word for each
+ * slot, made for the first backing in the cluster and freed with the last.
+ * ci->backing holds the address of the table, and in the bits below, which
+ * are free because the table is aligned to its size, the number of words in
+ * use:
+ *
+ * ci->backing:  |-------- table address --------|-- words in use --|
+ *
+ * A word is one of:
+ *
+ * NONE:         |-------------------- 0 --------------------------|
+ * ZSWAP:        |---------- struct zswap_entry pointer --------|000|
+ *
+ * The lowest bit is kept clear for a place that is not a pointer.
+ */
+#define VSWAP_TABLE_SIZE	(SWAPFILE_CLUSTER * sizeof(unsigned long))
+#define VSWAP_TABLE_MASK	(~(VSWAP_TABLE_SIZE - 1))
+
+static inline unsigned long *vswap_table(const struct swap_cluster_info *ci)
+{
+	return (unsigned long *)(ci->backing & VSWAP_TABLE_MASK);
+}
+
+static inline unsigned int vswap_table_used(const struct swap_cluster_info *ci)
+{
+	return ci->backing & ~VSWAP_TABLE_MASK;
+}
+
+static inline unsigned long zswap_to_vswap_word(struct zswap_entry *entry)
+{
+	return (unsigned long)entry;
+}
+
+static inline struct zswap_entry *vswap_word_to_zswap(unsigned long word)
+{
+	return (struct zswap_entry *)word;
+}
+
+static inline unsigned long __vswap_word_get(const struct swap_cluster_info *ci,
+					     unsigned int ci_off)
+{
+	lockdep_assert_held(&ci->lock);
+	VM_WARN_ON_ONCE(ci_off >= SWAPFILE_CLUSTER);
+	return ci->backing ? vswap_table(ci)[ci_off] : 0;
+}
+
+/* The lines of the truth table for a slot that is out: one backing. */
+static inline bool vswap_is_backed(bool zero, unsigned long word)
+{
+	return zero != !!word;
+}
+
+/*
+ * The folio of a slot that is still referenced is about to leave the swap
+ * cache. Something has to be behind the slot, and no more than one thing.
+ */
+static inline void vswap_check_backed(const struct folio *folio,
+				      swp_entry_t entry,
+				      struct swap_cluster_info *ci,
+				      unsigned int ci_off)
+{
+	if (!IS_ENABLED(CONFIG_DEBUG_VM) || !vswap_entry(entry))
+		return;
+	/* A poisoned folio is lost by its nature. */
+	if (folio_contain_hwpoisoned_page((struct folio *)folio))
+		return;
+	VM_WARN_ON_ONCE(!vswap_is_backed(__swap_table_test_zero(ci, ci_off),
+					 __vswap_word_get(ci, ci_off)));
+}
+
+/* What is counted. Each CPU counts for itself; only the sums mean something. */
+enum vswap_stat {
+	VSWAP_USED,		/* slots in use */
+	VSWAP_ZERO,		/* slots with the zero flag */
+	VSWAP_ZSWAP,		/* slots with a zswap entry */
+	VSWAP_PHYS,		/* slots with a physical slot */
+	VSWAP_ALLOC_FAIL,	/* folios that found no virtual slot */
+	VSWAP_NR_STATS
+};
+
+DECLARE_PER_CPU(long [VSWAP_NR_STATS], vswap_stats);
+
+static inline void vswap_mod_stat(enum vswap_stat item, long nr)
+{
+	this_cpu_add(vswap_stats[item], nr);
+}
+
+void vswap_grow(void);
+bool vswap_full(void);
+bool vswap_should_split(struct folio *folio);
+bool vswap_split_folio(struct folio *folio, struct list_head *list);
+bool vswap_get_cluster(void);
+void vswap_put_cluster(void);
+struct zswap_entry *vswap_zswap_load(swp_entry_t entry);
+struct zswap_entry *vswap_zswap_store(swp_entry_t entry, struct zswap_entry *new);
+struct zswap_entry *vswap_zswap_erase(swp_entry_t entry);
+void __vswap_drop_range(struct swap_cluster_info *ci, unsigned int ci_off,
+			unsigned int nr);
+void vswap_drop_range(swp_entry_t entry, unsigned int nr);
+
+#else /* CONFIG_VSWAP */
+
+#define vswap_si	((struct swap_info_struct *)NULL)
+
+static inline bool vswap_exists(void)
+{
+	return false;
+}
+
+static inline bool swap_is_virtual(const struct swap_info_struct *si)
+{
+	return false;
+}
+
+static inline bool vswap_entry(swp_entry_t entry)
+{
+	return false;
+}
+
+static inline bool vswap_wanted(void)
+{
+	return false;
+}
+
+static inline void vswap_check_backed(const struct folio *folio,
+				      swp_entry_t entry,
+				      struct swap_cluster_info *ci,
+				      unsigned int ci_off)
+{
+}
+
+enum vswap_stat {
+	VSWAP_USED,
+	VSWAP_ZERO,
+	VSWAP_ALLOC_FAIL,
+};
+
+static inline void vswap_mod_stat(enum vswap_stat item, long nr)
+{
+}
+
+static inline void vswap_grow(void)
+{
+}
+
+static inline bool vswap_full(void)
+{
+	return false;
+}
+
+static inline bool vswap_should_split(struct folio *folio)
+{
+	return false;
+}
+
+static inline bool vswap_split_folio(struct folio *folio, struct list_head *list)
+{
+	return false;
+}
+
+static inline bool vswap_get_cluster(void)
+{
+	return false;
+}
+
+static inline void vswap_put_cluster(void)
+{
+}
+
+static inline struct zswap_entry *vswap_zswap_load(swp_entry_t entry)
+{
+	return NULL;
+}
+
+static inline struct zswap_entry *vswap_zswap_store(swp_entry_t entry,
+						    struct zswap_entry *new)
+{
+	return NULL;
+}
+
+static inline struct zswap_entry *vswap_zswap_erase(swp_entry_t entry)
+{
+	return NULL;
+}
+
+static inline void __vswap_drop_range(struct swap_cluster_info *ci,
+				      unsigned int ci_off, unsigned int nr)
+{
+}
+
+static inline void vswap_drop_range(swp_entry_t entry, unsigned int nr)
+{
+}
+
+#endif /* CONFIG_VSWAP */
+#endif /* _MM_VSWAP_H */
