@@ -315,10 +315,8 @@ static void *vswap_table_alloc(void)
 
 	KUNIT_STATIC_STUB_REDIRECT(vswap_table_alloc);
 
-	BUILD_BUG_ON(!is_power_of_2(VSWAP_TABLE_SIZE));
-	BUILD_BUG_ON(SWAPFILE_CLUSTER >= VSWAP_TABLE_SIZE);
+	BUILD_BUG_ON(SWAPFILE_CLUSTER > U16_MAX);
 
-	/* What does not fill a page is aligned to its size by kmalloc(). */
 	if (VSWAP_TABLE_SIZE < PAGE_SIZE)
 		return kzalloc(VSWAP_TABLE_SIZE, GFP_KERNEL | __GFP_NOWARN);
 
@@ -345,15 +343,14 @@ static void vswap_table_free(void *table)
 static unsigned long __vswap_word_set(struct swap_cluster_info *ci,
 				      unsigned int ci_off, unsigned long word)
 {
-	unsigned long *table = vswap_table(ci);
-	unsigned long old = table[ci_off];
+	unsigned long old = ci->backing[ci_off];
 
 	lockdep_assert_held(&ci->lock);
 	VM_WARN_ON_ONCE(!word);
 
-	table[ci_off] = word;
+	ci->backing[ci_off] = word;
 	if (!old)
-		ci->backing++;
+		ci->nr_backing++;
 	return old;
 }
 
@@ -362,18 +359,15 @@ static unsigned long __vswap_word_clear(struct swap_cluster_info *ci,
 					unsigned int ci_off)
 {
 	unsigned long old = __vswap_word_get(ci, ci_off);
-	unsigned long *table = vswap_table(ci);
 
 	if (!old)
 		return 0;
 
-	table[ci_off] = 0;
-	if (vswap_table_used(ci) == 1) {
-		ci->backing = 0;
-		vswap_table_free(table);
+	ci->backing[ci_off] = 0;
+	if (!--ci->nr_backing) {
+		vswap_table_free(ci->backing);
+		ci->backing = NULL;
 		atomic_long_dec(&vswap_nr_tables);
-	} else {
-		ci->backing--;
 	}
 	return old;
 }
@@ -423,7 +417,7 @@ struct zswap_entry *vswap_zswap_store(swp_entry_t entry, struct zswap_entry *new
 
 		ci = swap_cluster_lock(vswap_si, swp_offset(entry));
 		if (!ci->backing) {
-			ci->backing = (unsigned long)table;
+			ci->backing = table;
 			atomic_long_inc(&vswap_nr_tables);
 			table = NULL;
 		}

@@ -49,15 +49,9 @@ static inline bool vswap_wanted(void)
 }
 
 /*
- * Backing words. The table of a cluster is an array of one word for each
- * slot, made for the first backing in the cluster and freed with the last.
- * ci->backing holds the address of the table, and in the bits below, which
- * are free because the table is aligned to its size, the number of words in
- * use:
- *
- * ci->backing:  |-------- table address --------|-- words in use --|
- *
- * A word is one of:
+ * Backing words. ci->backing is an array of one word for each slot, made for
+ * the first backing in the cluster and freed with the last; ci->nr_backing
+ * counts the words in use. A word is one of:
  *
  * NONE:         |-------------------- 0 --------------------------|
  * ZSWAP:        |---------- struct zswap_entry pointer --------|000|
@@ -65,17 +59,6 @@ static inline bool vswap_wanted(void)
  * The lowest bit is kept clear for a place that is not a pointer.
  */
 #define VSWAP_TABLE_SIZE	(SWAPFILE_CLUSTER * sizeof(unsigned long))
-#define VSWAP_TABLE_MASK	(~(VSWAP_TABLE_SIZE - 1))
-
-static inline unsigned long *vswap_table(const struct swap_cluster_info *ci)
-{
-	return (unsigned long *)(ci->backing & VSWAP_TABLE_MASK);
-}
-
-static inline unsigned int vswap_table_used(const struct swap_cluster_info *ci)
-{
-	return ci->backing & ~VSWAP_TABLE_MASK;
-}
 
 static inline unsigned long zswap_to_vswap_word(struct zswap_entry *entry)
 {
@@ -92,7 +75,7 @@ static inline unsigned long __vswap_word_get(const struct swap_cluster_info *ci,
 {
 	lockdep_assert_held(&ci->lock);
 	VM_WARN_ON_ONCE(ci_off >= SWAPFILE_CLUSTER);
-	return ci->backing ? vswap_table(ci)[ci_off] : 0;
+	return ci->backing ? ci->backing[ci_off] : 0;
 }
 
 /* The lines of the truth table for a slot that is out: one backing. */

@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * swapbench [zswap=lzo|zstd|off] [data=mixed|zero] [folio=4|64]
+ *           [dev=brd|zram|none] [rounds=N]
+ *
+ * What swapping costs per page, counted in guest instructions.
+ *
+ * Under QEMU's -icount shift=0 the time stamp counter advances by one for each
+ * guest instruction, so a difference of two readings is a number of
+ * instructions, kernel and user together.  The counter is read directly:
+ * CLOCK_MONOTONIC is the same number after a calibration, which may differ
+ * by a few ppm from kernel to kernel.
+ *
+ * A round is, on 64 MiB of anonymous memory with other contents each time:
+ *
+ *   out     MADV_PAGEOUT of the range
+ *   in      one read of every page, in order
+ *   out2    MADV_PAGEOUT of the range again
+ *   fork    fork() while everything is swapped out
+ *   exit    the child, which does nothing, ends and is waited for
+ *   free    munmap() while everything is swapped out
+ *
+ * A first round is not counted.  It warms up slabs and per-CPU structures, and
+ * checks more than the others: the contents after the second way out, as seen
+ * by a forked child and by the parent.
+ *
+ * In each round every byte is checked after the way in, and counters and page
+ * tables say whether the pages went where the cell says.  If not, the program
+ * fails: a figure is worthless if it may be that of another path.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE		4096UL
+#define WORDS		(PAGE / sizeof(uint64_t))
+#define RANDOM_WORDS	48
+#define NR_PAGES	16384UL
+#define SIZE		(NR_PAGES * PAGE)
+#define AREA		((char *)0x200000000000UL)
+
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define ZSWAP		"/sys/module/zswap/parameters/"
+
+/*
+ * The profiler tells the phases by the address of code that runs: a page of
+ * return instructions at a place that nothing else uses.
+ */
+#define MARKERS		((char *)0x600000000000UL)
+#define MARKER_SIZE	16
+
+enum phase { OTHER, OUT, IN, OUT2, FORK, EXIT, FREE, NR_PHASES };
+
+static const char * const phase_name[] = {
+	"other", "out", "in", "out2", "fork", "exit", "free",
+};
+
+static const char *zswap = "off";
+static const char *dev = "none";
+static bool zero;
+static int folio_kb = 4;
+static int rounds = 3;
+
+static void __attribute__((noreturn, format(printf, 1, 2)))
+die(const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("# swapbench: ");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	fflush(stdout);
+	_exit(1);
+}
+
+/* Files */
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die("cannot write '%s' to %s: %s", text, path, strerror(errno));
+	close(fd);
+}
+
+static const char *read_file(const char *path)
+{
+	static char buf[65536];
+	int fd = open(path, O_RDONLY);
+	ssize_t len = 0, n;
+
+	if (fd < 0)
+		die("cannot open %s: %s", path, strerror(errno));
+	while ((n = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
+		len += n;
+	close(fd);
+	buf[len] = 0;
+	return buf;
+}
+
+static long thp_stat(int kb, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), THP "hugepages-%dkB/stats/%s", kb, name);
+	return atol(read_file(path));
+}
+
+/* The counters that tell the ways of swapping apart */
+
+enum counter {
+	PSWPIN, PSWPOUT, ZSWPIN, ZSWPOUT, ZEROIN, ZEROOUT,
+	FOLIO_ALLOC, FOLIO_ZSWPOUT, FOLIO_SWPOUT, FOLIO_SWPIN, SPLIT,
+	NR_COUNTERS
+};
+
+static const char * const counter_name[] = {
+	"pswpin", "pswpout", "zswpin", "zswpout", "swpin_zero", "swpout_zero",
+	"anon_fault_alloc", "zswpout", "swpout", "swpin", "split",
+};
+
+struct counters {
+	long v[NR_COUNTERS];
+};
+
+static struct counters read_counters(void)
+{
+	const char *vmstat = read_file("/proc/vmstat");
+	struct counters c = {};
+	char key[32];
+	int i;
+
+	for (i = PSWPIN; i <= ZEROOUT; i++) {
+		const char *p;
+
+		snprintf(key, sizeof(key), "\n%s ", counter_name[i]);
+		p = strstr(vmstat, key);
+		if (!p)
+			die("no %s in /proc/vmstat", counter_name[i]);
+		c.v[i] = atol(p + strlen(key));
+	}
+	if (folio_kb != 4)
+		for (i = FOLIO_ALLOC; i <= SPLIT; i++)
+			c.v[i] = thp_stat(folio_kb, counter_name[i]);
+	return c;
+}
+
+/* How much has @i grown since @then? */
+static long grown(const struct counters *then, enum counter i)
+{
+	struct counters now = read_counters();
+
+	return now.v[i] - then->v[i];
+}
+
+static void expect(const char *when, const struct counters *then,
+		   enum counter i, long expected)
+{
+	long got = grown(then, i);
+
+	if (got != expected)
+		die("%s: %s grew by %ld, not by %ld", when, counter_name[i],
+		    got, expected);
+}
+
+static long zswapped_kb(void)
+{
+	const char *p = strstr(read_file("/proc/meminfo"), "\nZswapped:");
+
+	return p ? atol(p + strlen("\nZswapped:")) : 0;
+}
+
+static void expect_swapped(const char *when)
+{
+	static uint64_t map[NR_PAGES];
+	unsigned long i, swapped = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+
+	if (fd < 0 || pread(fd, map, sizeof(map), (off_t)AREA / PAGE * 8) !=
+	    sizeof(map))
+		die("cannot read pagemap: %s", strerror(errno));
+	close(fd);
+	for (i = 0; i < NR_PAGES; i++)
+		swapped += map[i] >> 62 & 1;
+	if (swapped != NR_PAGES)
+		die("%s: %lu of %lu pages are swapped out", when, swapped,
+		    NR_PAGES);
+}
+
+/* The contents of a page are a function of its number and of the round */
+
+static void make_page(uint64_t *page, int round, unsigned long nr)
+{
+	uint64_t x = (round * NR_PAGES + nr + 1) * 0x9e3779b97f4a7c15;
+	int i;
+
+	memset(page, 0, PAGE);
+	if (zero)
+		return;
+	for (i = 0; i < RANDOM_WORDS; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		page[x >> 32 & (WORDS - 1)] = x;
+	}
+}
+
+static void fill(int round)
+{
+	unsigned long i;
+
+	for (i = 0; i < NR_PAGES; i++)
+		make_page((uint64_t *)(AREA + i * PAGE), round, i);
+}
+
+static bool contents_are_right(int round)
+{
+	static uint64_t expected[WORDS];
+	unsigned long i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		make_page(expected, round, i);
+		if (memcmp(AREA + i * PAGE, expected, PAGE))
+			return false;
+	}
+	return true;
+}
+
+/* The clock */
+
+static uint64_t instructions(void)
+{
+	uint32_t lo, hi;
+
+	asm volatile("lfence; rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
+
+static void check_clock(void)
+{
+	struct timespec a, b;
+	uint64_t ns, n = instructions();
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	usleep(100000);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	n = instructions() - n;
+	ns = (b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec;
+	if (n < ns - ns / 1000 || n > ns + ns / 1000)
+		die("%lu ticks in %lu ns: this is not -icount shift=0",
+		    (unsigned long)n, (unsigned long)ns);
+}
+
+static uint64_t began, spent[NR_PHASES];
+static bool warm;
+
+static void mark(enum phase phase)
+{
+	if (warm)
+		((void (*)(void))(MARKERS + phase * MARKER_SIZE))();
+}
+
+static void begin(enum phase phase)
+{
+	mark(phase);
+	began = instructions();
+}
+
+static void end(enum phase phase)
+{
+	/* kernel threads that were given work to do get on with it */
+	if (phase != FORK)
+		sched_yield();
+	spent[phase] = instructions() - began;
+	mark(OTHER);
+}
+
+static void prepare_markers(void)
+{
+	if (mmap(MARKERS, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
+	    MARKERS)
+		die("no markers: %s", strerror(errno));
+	memset(MARKERS, 0xc3, PAGE);
+}
+
+/* The phases */
+
+static void page_out(void)
+{
+	if (madvise(AREA, SIZE, MADV_PAGEOUT))
+		die("MADV_PAGEOUT: %s", strerror(errno));
+}
+
+static void read_pages(void)
+{
+	unsigned long i;
+
+	for (i = 0; i < NR_PAGES; i++)
+		*(volatile uint64_t *)(AREA + i * PAGE);
+}
+
+/*
+ * While it forks and until the child is waited for, the parent has a real-time
+ * priority that the child does not inherit: fork() returns before the child
+ * runs.
+ */
+static void set_policy(int policy, int priority)
+{
+	struct sched_param p = { .sched_priority = priority };
+
+	if (sched_setscheduler(0, policy, &p))
+		die("sched_setscheduler: %s", strerror(errno));
+}
+
+static pid_t fork_child(void)
+{
+	pid_t pid = syscall(SYS_fork);
+
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	return pid;
+}
+
+static void wait_for(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || status)
+		die("the child failed with status 0x%x", status);
+}
+
+static void measure_fork(void)
+{
+	pid_t pid;
+
+	set_policy(SCHED_FIFO | SCHED_RESET_ON_FORK, 1);
+	begin(FORK);
+	pid = fork_child();
+	if (!pid)
+		syscall(SYS_exit_group, 0);
+	end(FORK);
+	begin(EXIT);
+	wait_for(pid);
+	end(EXIT);
+	set_policy(SCHED_OTHER, 0);
+}
+
+static void check_after_second_out(int round)
+{
+	pid_t pid = fork_child();
+
+	if (!pid)
+		_exit(!contents_are_right(round));
+	wait_for(pid);
+	if (!contents_are_right(round))
+		die("round %d: wrong contents after fork", round);
+	page_out();
+	expect_swapped("after the third way out");
+}
+
+static void one_round(int round)
+{
+	bool use_zswap = strcmp(zswap, "off");
+	enum counter out = zero ? ZEROOUT : use_zswap ? ZSWPOUT : PSWPOUT;
+	enum counter in = zero ? ZEROIN : use_zswap ? ZSWPIN : PSWPIN;
+	long folios = SIZE / 1024 / folio_kb, again, whole = 0;
+	long zswapped = zswapped_kb();
+	struct counters c;
+	int i;
+
+	/* what is left of the last round does not disturb this one */
+	usleep(500000);
+
+	c = read_counters();
+	if (mmap(AREA, SIZE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) !=
+	    AREA)
+		die("mmap: %s", strerror(errno));
+	fill(round);
+	if (folio_kb != 4)
+		expect("fill", &c, FOLIO_ALLOC, folios);
+
+	c = read_counters();
+	begin(OUT);
+	page_out();
+	end(OUT);
+	expect_swapped("out");
+	expect("out", &c, out, NR_PAGES);
+	for (i = PSWPIN; i <= ZEROOUT; i++)
+		if (i != (int)out)
+			expect("out", &c, i, 0);
+	if (folio_kb != 4) {
+		expect("out", &c, SPLIT, 0);
+		if (!zero)
+			expect("out", &c, use_zswap ? FOLIO_ZSWPOUT :
+			       FOLIO_SWPOUT, folios);
+	}
+
+	c = read_counters();
+	begin(IN);
+	read_pages();
+	end(IN);
+	expect("in", &c, in, NR_PAGES);
+	if (folio_kb != 4)
+		whole = grown(&c, FOLIO_SWPIN);
+	if (!contents_are_right(round))
+		die("round %d: wrong contents", round);
+	for (i = PSWPIN; i <= ZEROOUT; i++)
+		if (i != (int)in)
+			expect("in", &c, i, 0);
+
+	c = read_counters();
+	begin(OUT2);
+	page_out();
+	end(OUT2);
+	expect_swapped("second out");
+	again = grown(&c, out);
+
+	if (!round)
+		check_after_second_out(round);
+	if (use_zswap && !zero && zswapped_kb() - zswapped != SIZE / 1024)
+		die("%ld kB are in zswap, not %lu", zswapped_kb() - zswapped,
+		    SIZE / 1024);
+
+	c = read_counters();
+	measure_fork();
+	expect_swapped("fork");
+	for (i = PSWPIN; i <= ZEROOUT; i++)
+		expect("fork", &c, i, 0);
+
+	begin(FREE);
+	munmap(AREA, SIZE);
+	end(FREE);
+	if (zswapped_kb() != zswapped)
+		die("%ld kB more in zswap than before", zswapped_kb() -
+		    zswapped);
+
+	if (!round)
+		return;
+	printf("# round %d", round);
+	for (i = OUT; i < NR_PHASES; i++)
+		printf(" %s %lu", phase_name[i], (unsigned long)spent[i]);
+	printf(" written-again %ld large-in %ld\n", again, whole);
+}
+
+/* The machine */
+
+static void swap_on(const char *path)
+{
+	static char header[PAGE];
+	uint32_t *info = (uint32_t *)(header + 1024);
+	int fd = open(path, O_RDWR);
+	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+	if (size < (off_t)(SIZE + SIZE / 8))
+		die("%s is missing or too small", path);
+	info[0] = 1;
+	info[1] = size / PAGE - 1;
+	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
+	if (pwrite(fd, header, PAGE, 0) != PAGE || fsync(fd))
+		die("cannot write to %s: %s", path, strerror(errno));
+	close(fd);
+	if (swapon(path, SWAP_FLAG_PREFER | 10))
+		die("swapon %s: %s", path, strerror(errno));
+}
+
+static void prepare_machine(void)
+{
+	write_file(THP "enabled", folio_kb == 4 ? "never" : "always");
+	if (folio_kb != 4) {
+		char path[64];
+
+		write_file(THP "hugepages-2048kB/enabled", "never");
+		snprintf(path, sizeof(path), THP "hugepages-%dkB/enabled",
+			 folio_kb);
+		write_file(path, "always");
+	}
+	if (!strcmp(dev, "brd")) {
+		swap_on("/dev/ram0");
+	} else if (!strcmp(dev, "zram")) {
+		write_file("/sys/block/zram0/comp_algorithm", "lzo");
+		write_file("/sys/block/zram0/disksize", "128M");
+		swap_on("/dev/zram0");
+	}
+	if (strcmp(zswap, "off")) {
+		write_file(ZSWAP "max_pool_percent", "50");
+		write_file(ZSWAP "compressor", zswap);
+		write_file(ZSWAP "enabled", "1");
+	}
+	usleep(2000000);
+}
+
+static bool option(const char *arg, const char *key, const char **value)
+{
+	size_t len = strlen(key);
+
+	if (strncmp(arg, key, len) || arg[len] != '=')
+		return false;
+	*value = arg + len + 1;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	const char *v;
+	int i;
+
+	setlinebuf(stdout);
+	for (i = 1; i < argc; i++) {
+		if (option(argv[i], "zswap", &v))
+			zswap = v;
+		else if (option(argv[i], "dev", &v))
+			dev = v;
+		else if (option(argv[i], "data", &v))
+			zero = !strcmp(v, "zero");
+		else if (option(argv[i], "folio", &v))
+			folio_kb = atoi(v);
+		else if (option(argv[i], "rounds", &v))
+			rounds = atoi(v);
+		else
+			die("unknown argument '%s'", argv[i]);
+	}
+	prepare_machine();
+	prepare_markers();
+	check_clock();
+	for (i = 0; i <= rounds; i++) {
+		one_round(i);
+		warm = true;
+	}
+	return 0;
+}

@@ -1,0 +1,3776 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Virtual swap: with zswap and without any swap device, memory is swapped out,
+ * and all of it comes back.
+ *
+ * Every page has contents of its own, which differ from version to version, and
+ * is compared byte for byte. Every step says by how much each counter moves,
+ * and all other counters have to stay where they are. After each test, when its
+ * processes are gone, no virtual slot may be left.
+ *
+ * The tests work in a memory cgroup of their own. Nothing else should swap
+ * meanwhile, or the counters will not fit.
+ *
+ * VSWAP_TEST_DEV in the environment names a block device with a swap header
+ * for the tests of virtual swap next to a swap device. It is overwritten.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
+#include <linux/io_uring.h>
+#include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "vm_util.h"
+
+#define VSWAP		"/sys/kernel/mm/swap/vswap/"
+#define ZSWAP		"/sys/module/zswap/parameters/"
+#define ZSWAP_DEBUG	"/sys/kernel/debug/zswap/"
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define KSM		"/sys/kernel/mm/ksm/"
+
+#define TIMEOUT		600	/* seconds for a test on a slow machine */
+#define SMALL		32	/* pages, where the number does not matter */
+
+/*
+ * Files and settings
+ */
+
+/* Returns 0 or a negative error. */
+static int write_str(const char *path, const char *val)
+{
+	ssize_t len = strlen(val);
+	int fd = open(path, O_WRONLY), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, val, len) != len)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int write_long(const char *path, long val)
+{
+	char buf[32];
+
+	snprintf(buf, sizeof(buf), "%ld", val);
+	return write_str(path, buf);
+}
+
+/* Returns the length without the last newline, or a negative error. */
+static ssize_t read_str(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t len = 0, ret;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		ret = read(fd, buf + len, size - 1 - len);
+		if (ret > 0)
+			len += ret;
+	} while (ret > 0);
+	close(fd);
+	if (ret < 0)
+		return -errno;
+	if (len && buf[len - 1] == '\n')
+		len--;
+	buf[len] = '\0';
+	return len;
+}
+
+/* -1 if there is no such file or it is no number. */
+static long read_long(const char *path)
+{
+	char buf[64], *end;
+	long val;
+
+	if (read_str(path, buf, sizeof(buf)) <= 0)
+		return -1;
+	val = strtol(buf, &end, 10);
+	return *end ? -1 : val;
+}
+
+/* The number after @key at the start of a line of @text, or -1. */
+static long find_key(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+	const char *line = text;
+
+	while (line && *line) {
+		if (!strncmp(line, key, len) && strchr(" :\t", line[len]))
+			return strtol(line + len + 1, NULL, 10);
+		line = strchr(line, '\n');
+		if (line)
+			line++;
+	}
+	return -1;
+}
+
+static long read_key(const char *path, const char *key)
+{
+	static char buf[64 << 10];
+
+	if (read_str(path, buf, sizeof(buf)) < 0)
+		return -1;
+	return find_key(buf, key);
+}
+
+/* What the tests change. Saved once, put back after each test. */
+struct setting {
+	char path[128];
+	char val[64];
+};
+
+static struct setting settings[128];
+static int nr_settings;
+
+static void save_setting(const char *path)
+{
+	struct setting *s = &settings[nr_settings];
+	char buf[256], *from, *to;
+
+	if (nr_settings == (int)(ARRAY_SIZE(settings)) ||
+	    read_str(path, buf, sizeof(buf)) < 0)
+		return;
+	from = strchr(buf, '[');
+	to = from ? strchr(from, ']') : NULL;
+	if (to)
+		*to = '\0';
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	snprintf(s->val, sizeof(s->val), "%.60s", to ? from + 1 : buf);
+	nr_settings++;
+}
+
+static void save_settings(void)
+{
+	static const char * const paths[] = {
+		ZSWAP "compressor",
+		ZSWAP "max_pool_percent",
+		ZSWAP "accept_threshold_percent",
+		ZSWAP "shrinker_enabled",
+		ZSWAP "enabled",
+		VSWAP "limit",
+		VSWAP "enabled",
+		THP "enabled",
+		THP "shmem_enabled",
+		THP "khugepaged/scan_sleep_millisecs",
+		KSM "run",
+		KSM "pages_to_scan",
+		KSM "sleep_millisecs",
+		"/proc/sys/vm/overcommit_memory",
+		"/proc/sys/vm/swappiness",
+		"/proc/sys/vm/page-cluster",
+	};
+	static const char * const globs[] = {
+		THP "hugepages-*/enabled",
+		THP "hugepages-*/shmem_enabled",
+	};
+	glob_t found;
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(paths); i++)
+		save_setting(paths[i]);
+	for (i = 0; i < ARRAY_SIZE(globs); i++) {
+		if (glob(globs[i], 0, NULL, &found))
+			continue;
+		for (j = 0; j < found.gl_pathc; j++)
+			save_setting(found.gl_pathv[j]);
+		globfree(&found);
+	}
+}
+
+static void restore_settings(void)
+{
+	int i;
+
+	for (i = 0; i < nr_settings; i++)
+		write_str(settings[i].path, settings[i].val);
+}
+
+/* Write @val to every saved setting that lies below THP and ends in @name. */
+static void set_all_thp(const char *name, const char *val)
+{
+	size_t len = strlen(name), path_len;
+	int i;
+
+	for (i = 0; i < nr_settings; i++) {
+		path_len = strlen(settings[i].path);
+		if (!strncmp(settings[i].path, THP "hugepages-",
+			     strlen(THP "hugepages-")) && path_len > len &&
+		    !strcmp(settings[i].path + path_len - len, name))
+			write_str(settings[i].path, val);
+	}
+}
+
+/*
+ * The configuration of the kernel: what it leaves out is skipped, and what it
+ * has must be there.
+ */
+static char *config_text;
+
+static void read_config(void)
+{
+	size_t size = 1 << 20, len = 0, ret;
+	FILE *pipe;
+
+	config_text = calloc(1, size);
+	if (!config_text)
+		return;
+	pipe = popen("(zcat /proc/config.gz || cat /boot/config-$(uname -r)) 2> /dev/null",
+		     "r");
+	if (!pipe)
+		return;
+	do {
+		ret = fread(config_text + len, 1, size - 1 - len, pipe);
+		len += ret;
+	} while (ret);
+	pclose(pipe);
+}
+
+static bool config_known(void)
+{
+	return config_text && strstr(config_text, "CONFIG_SWAP");
+}
+
+static bool config_on(const char *sym)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "\n%s=y\n", sym);
+	return config_text && strstr(config_text, line);
+}
+
+static bool config_off(const char *sym)
+{
+	return config_known() && !config_on(sym);
+}
+
+/*
+ * Returns @have. If it is false, the kernel is configured without @sym, and the
+ * test is to be skipped, or it is a bug.
+ */
+static bool need(struct __test_metadata *_metadata, bool have, const char *sym)
+{
+	if (have)
+		return true;
+	if (config_off(sym))
+		SKIP(return false, "no %s in this kernel", sym);
+	ASSERT_TRUE(have) {
+		TH_LOG("missing, but %s is not off", sym);
+	}
+	return false;
+}
+
+/*
+ * Memory cgroups: a directory for the test program with one cgroup that the
+ * test itself is in, and others that tests make.
+ */
+static char cg_mount[PATH_MAX];		/* root of the hierarchy */
+static char cg_top[PATH_MAX - 64];	/* all of the below */
+
+static void find_cgroup2(void)
+{
+	char dev[64], dir[256], type[256], line[1024];
+	FILE *mounts = fopen("/proc/mounts", "r");
+	bool found = false;
+
+	if (!mounts)
+		return;
+	while (!found && fgets(line, sizeof(line), mounts))
+		found = sscanf(line, "%63s %255s %255s", dev, dir, type) == 3 &&
+			!strcmp(type, "cgroup2");
+	fclose(mounts);
+	if (!found)
+		return;
+	snprintf(line, sizeof(line), "%s/cgroup.controllers", dir);
+	if (read_str(line, type, sizeof(type)) <= 0 || !strstr(type, "memory"))
+		return;
+	snprintf(cg_mount, sizeof(cg_mount), "%s", dir);
+	snprintf(cg_top, sizeof(cg_top), "%s/vswap_test.%d", dir, getpid());
+}
+
+static const char *cg_file(const char *cg, const char *file)
+{
+	static char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s/%s", cg_top, cg, file);
+	return path;
+}
+
+static int cg_write(const char *cg, const char *file, const char *val)
+{
+	return write_str(cg_file(cg, file), val);
+}
+
+static long cg_long(const char *cg, const char *file)
+{
+	return read_long(cg_file(cg, file));
+}
+
+static long cg_key(const char *cg, const char *file, const char *key)
+{
+	return read_key(cg_file(cg, file), key);
+}
+
+static int cg_make(const char *cg)
+{
+	return mkdir(cg_file(cg, ""), 0755) ? -errno : 0;
+}
+
+static int cg_remove(const char *cg)
+{
+	return rmdir(cg_file(cg, "")) ? -errno : 0;
+}
+
+/* Move this process to a cgroup. */
+static int cg_enter(const char *cg)
+{
+	return cg_write(cg, "cgroup.procs", "0");
+}
+
+static void sleep_ms(unsigned int ms)
+{
+	usleep(ms * 1000);
+}
+
+static long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Wait until @cond is true, for some seconds. Returns false if it is not. */
+#define WAIT_FOR(cond) ({						\
+	long __end = now_ms() + 20000;					\
+	bool __ok;							\
+									\
+	while (!(__ok = (cond)) && now_ms() < __end)			\
+		sleep_ms(5);						\
+	__ok;								\
+})
+
+/*
+ * A key of memory.stat. Small changes are not shown at once, but a cgroup that
+ * goes makes its parent look.
+ */
+static long cg_stat(const char *cg, const char *key)
+{
+	if (!cg_make("flush"))
+		cg_remove("flush");
+	return cg_key(cg, "memory.stat", key);
+}
+
+static void expect_stat(struct __test_metadata *_metadata, int line, long want,
+			const char *cg, const char *key)
+{
+	WAIT_FOR(cg_stat(cg, key) == want);
+	EXPECT_EQ(want, cg_stat(cg, key)) {
+		TH_LOG("line %d: %s of memory.stat", line, key);
+	}
+}
+
+#define EXPECT_STAT(want, cg, key)					\
+	expect_stat(_metadata, __LINE__, want, cg, key)
+
+static long dying_cgroups(void)
+{
+	return cg_key("", "cgroup.stat", "nr_dying_descendants");
+}
+
+/* Kill whoever is left in the cgroups of the test, and remove them. */
+static void remove_cgroups(void)
+{
+	char pattern[PATH_MAX];
+	glob_t found;
+	size_t i;
+
+	if (access(cg_top, F_OK))
+		return;
+	cg_write("", "cgroup.kill", "1");
+	WAIT_FOR(!cg_key("", "cgroup.events", "populated"));
+	snprintf(pattern, sizeof(pattern), "%s/*/", cg_top);
+	if (!glob(pattern, 0, NULL, &found)) {
+		for (i = 0; i < found.gl_pathc; i++)
+			rmdir(found.gl_pathv[i]);
+		globfree(&found);
+	}
+	rmdir(cg_top);
+}
+
+/*
+ * Counters
+ */
+enum counter {
+	/* /proc/vmstat */
+	ZSWPOUT, ZSWPIN, ZSWPWB, SWPOUT_ZERO, SWPIN_ZERO, PSWPOUT, PSWPIN,
+	THP_SWPOUT,
+	/* VSWAP */
+	USED, CACHED, ZERO, ZSWAPPED, PHYSICAL, ALLOC_FAIL,
+	NR_COUNTERS
+};
+
+static const char * const counter_names[NR_COUNTERS] = {
+	[ZSWPOUT] = "zswpout",
+	[ZSWPIN] = "zswpin",
+	[ZSWPWB] = "zswpwb",
+	[SWPOUT_ZERO] = "swpout_zero",
+	[SWPIN_ZERO] = "swpin_zero",
+	[PSWPOUT] = "pswpout",
+	[PSWPIN] = "pswpin",
+	[THP_SWPOUT] = "thp_swpout",
+	[USED] = VSWAP "used",
+	[CACHED] = VSWAP "cached",
+	[ZERO] = VSWAP "zero",
+	[ZSWAPPED] = VSWAP "zswap",
+	[PHYSICAL] = VSWAP "physical",
+	[ALLOC_FAIL] = VSWAP "alloc_fail",
+};
+
+static void read_counters(long *val)
+{
+	static char vmstat[64 << 10];
+	int i;
+
+	if (read_str("/proc/vmstat", vmstat, sizeof(vmstat)) < 0)
+		vmstat[0] = '\0';
+	for (i = 0; i < NR_COUNTERS; i++) {
+		if (counter_names[i][0] == '/')
+			val[i] = read_long(counter_names[i]);
+		else
+			val[i] = find_key(vmstat, counter_names[i]);
+	}
+}
+
+static long used(void)
+{
+	return read_long(VSWAP "used");
+}
+
+static long metadata(void)
+{
+	return read_long(VSWAP "metadata_bytes");
+}
+
+static long meminfo_kb(const char *key)
+{
+	return read_key("/proc/meminfo", key);
+}
+
+/* Shared by the processes of a test. */
+struct env {
+	long start[NR_COUNTERS];	/* before the test */
+	long last[NR_COUNTERS];		/* as of the last comparison */
+	long stored;			/* pages in zswap before the test */
+	char *dev;			/* swap device in use */
+};
+
+static void mark_counters(struct env *env)
+{
+	read_counters(env->last);
+}
+
+static void expect_counters(struct __test_metadata *_metadata, int line,
+			    struct env *env, const long *want)
+{
+	long now[NR_COUNTERS];
+	int i;
+
+	read_counters(now);
+	for (i = 0; i < NR_COUNTERS; i++) {
+		EXPECT_EQ(want[i], now[i] - env->last[i]) {
+			TH_LOG("line %d: %s", line, counter_names[i]);
+		}
+	}
+	memcpy(env->last, now, sizeof(now));
+}
+
+/*
+ * By how much the counters have moved since they were looked at last, as
+ * "[COUNTER] = number". Those that are not named have to stand still.
+ */
+#define EXPECT_COUNTERS_OF(env, ...)					\
+	expect_counters(_metadata, __LINE__, env,			\
+			(long [NR_COUNTERS]) { __VA_ARGS__ })
+#define EXPECT_COUNTERS(...) EXPECT_COUNTERS_OF(&self->env, ##__VA_ARGS__)
+
+/*
+ * Pages with contents
+ */
+enum content {
+	MIXED,		/* compresses well */
+	ZEROED,
+	NOISE,		/* does not compress */
+	POOR,		/* compresses to three quarters */
+};
+
+struct page_info {
+	uint8_t content;
+	uint32_t version;
+};
+
+struct region {
+	char *addr;
+	size_t nr;		/* pages */
+	struct page_info *pages;
+	uint32_t id;		/* of the region and of who writes */
+	void *map;
+	size_t map_len;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static void make_page(void *buf, const struct region *r, size_t nr)
+{
+	const struct page_info *info = &r->pages[nr];
+	uint64_t words = psize() / sizeof(uint64_t), *p = buf, i;
+	uint64_t key, x;
+
+	key = ((uint64_t)r->id << 40 ^ (uint64_t)info->version << 20 ^ nr) *
+	      0x9e3779b97f4a7c15ULL;
+	x = key | 1;
+	switch (info->content) {
+	case ZEROED:
+		memset(buf, 0, psize());
+		break;
+	case MIXED:
+		for (i = 0; i < words; i++)
+			p[i] = i % 8 == nr % 8 ? next_random(&x) : key;
+		break;
+	case POOR:
+		for (i = 0; i < words; i++)
+			p[i] = i % 4 ? next_random(&x) : 0;
+		break;
+	case NOISE:
+		for (i = 0; i < words; i++)
+			p[i] = next_random(&x);
+		break;
+	}
+}
+
+static char *page_addr(const struct region *r, size_t nr)
+{
+	return r->addr + nr * psize();
+}
+
+/* Give pages a new version. */
+static void fill(struct region *r, size_t first, size_t nr, enum content content)
+{
+	size_t i;
+
+	for (i = first; i < first + nr; i++) {
+		r->pages[i].content = content;
+		r->pages[i].version++;
+		make_page(page_addr(r, i), r, i);
+	}
+}
+
+/* The pages are gone, and read as zero from now on. */
+static void forget(struct region *r, size_t first, size_t nr)
+{
+	size_t i;
+
+	for (i = first; i < first + nr; i++)
+		r->pages[i].content = ZEROED;
+}
+
+/* Compare @page with what page @nr of the region should be. */
+static bool page_right(const struct region *r, size_t nr, const char *page)
+{
+	uint64_t buf[(64 << 10) / sizeof(uint64_t)];
+	const char *want = (const char *)buf;
+	size_t i;
+
+	make_page(buf, r, nr);
+	if (!memcmp(want, page, psize()))
+		return true;
+	for (i = 0; want[i] == page[i]; i++)
+		;
+	ksft_print_msg("page %zu version %u: byte %zu is %#x, not %#x\n", nr,
+		       r->pages[nr].version, i, (unsigned char)page[i],
+		       (unsigned char)want[i]);
+	return false;
+}
+
+static size_t count_wrong(const struct region *r, size_t first, size_t nr)
+{
+	size_t i, wrong = 0;
+
+	for (i = first; i < first + nr && wrong < 4; i++)
+		wrong += !page_right(r, i, page_addr(r, i));
+	return wrong;
+}
+
+#define EXPECT_DATA(r, first, nr) EXPECT_EQ(0, count_wrong(r, first, nr))
+
+/*
+ * @nr pages of private anonymous memory, or of @fd. They begin @align pages
+ * aligned, so that large folios fit.
+ */
+static struct region *map_region(struct __test_metadata *_metadata, size_t nr,
+				 size_t align, int fd)
+{
+	static struct region regions[8];
+	static int nr_regions;
+	size_t info_len = nr * sizeof(struct page_info);
+	struct region *r = &regions[nr_regions++ % 8];
+	char *map;
+
+	memset(r, 0, sizeof(*r));
+	r->id = nr_regions;
+	r->nr = nr;
+	r->pages = mmap(NULL, info_len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED | MAP_POPULATE,
+			-1, 0);
+	ASSERT_NE(MAP_FAILED, r->pages);
+	memset(r->pages, 0, info_len);
+
+	r->map_len = (nr + 2 * align) * psize();
+	map = mmap(NULL, r->map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		   -1, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	r->map = map;
+	align *= psize();
+	/* not next to another mapping, which it might be merged with */
+	r->addr = (char *)(((uintptr_t)map + align) & ~(align - 1));
+	ASSERT_EQ(r->addr, mmap(r->addr, nr * psize(), PROT_READ | PROT_WRITE,
+				MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS :
+						      MAP_SHARED), fd, 0));
+	return r;
+}
+
+static void unmap_region(struct region *r)
+{
+	munmap(r->map, r->map_len);
+	munmap(r->pages, r->nr * sizeof(struct page_info));
+}
+
+static uint64_t pagemap_of(const char *addr)
+{
+	static int fd = -1;
+	static pid_t pid;
+
+	if (pid != getpid()) {
+		if (fd >= 0)
+			close(fd);
+		fd = open("/proc/self/pagemap", O_RDONLY);
+		pid = getpid();
+	}
+	return pagemap_get_entry(fd, (char *)addr);
+}
+
+static unsigned int swap_type(uint64_t entry)
+{
+	return entry & 0x1f;
+}
+
+static unsigned long swap_offset(uint64_t entry)
+{
+	return (entry & ((1ULL << 55) - 1)) >> 5;
+}
+
+/* Of how many pages does the page table hold a swap entry? */
+static size_t count_swapped(const struct region *r, size_t first, size_t nr)
+{
+	size_t i, swapped = 0;
+
+	for (i = first; i < first + nr; i++)
+		swapped += !!(pagemap_of(page_addr(r, i)) & PM_SWAP);
+	return swapped;
+}
+
+static size_t count_present(const struct region *r, size_t first, size_t nr)
+{
+	size_t i, present = 0;
+
+	for (i = first; i < first + nr; i++)
+		present += !!(pagemap_of(page_addr(r, i)) & PM_PRESENT);
+	return present;
+}
+
+static int pageout(const struct region *r, size_t first, size_t nr)
+{
+	return madvise(page_addr(r, first), nr * psize(), MADV_PAGEOUT);
+}
+
+/* Page out anonymous memory, and see that the page tables say so. */
+static void page_out(struct __test_metadata *_metadata, int line,
+		     const struct region *r, size_t first, size_t nr)
+{
+	ASSERT_EQ(0, pageout(r, first, nr));
+	EXPECT_EQ(nr, count_swapped(r, first, nr)) {
+		TH_LOG("line %d: pages that are out", line);
+	}
+}
+
+#define PAGEOUT(r, first, nr)						\
+	page_out(_metadata, __LINE__, r, first, nr)
+
+/* Wait for a child that has to end with @status. */
+static void expect_exit(struct __test_metadata *_metadata, int line, pid_t pid,
+			int want)
+{
+	int status = -1;
+
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(want, status) {
+		TH_LOG("line %d: status of a child", line);
+	}
+}
+
+#define EXPECT_EXIT(pid) expect_exit(_metadata, __LINE__, pid, 0)
+
+/* A line that processes can be held at. */
+struct gate {
+	int fd[2];
+};
+
+static int gate_make(struct gate *gate)
+{
+	return pipe(gate->fd);
+}
+
+/* Called by the one who opens it, after all others exist. */
+static void gate_open(struct gate *gate)
+{
+	close(gate->fd[0]);
+	close(gate->fd[1]);
+}
+
+static void gate_wait(struct gate *gate)
+{
+	char c;
+
+	close(gate->fd[1]);
+	if (read(gate->fd[0], &c, 1))
+		abort();
+	close(gate->fd[0]);
+}
+
+/*
+ * What all fixtures do
+ */
+static long stored_pages(void)
+{
+	return read_long(ZSWAP_DEBUG "stored_pages");
+}
+
+/* Is a swap device on? */
+static bool have_swap_device(void)
+{
+	char buf[1024];
+	char *line;
+
+	if (read_str("/proc/swaps", buf, sizeof(buf)) < 0)
+		return false;
+	line = strchr(buf, '\n');
+	return line && line[1];
+}
+
+/* Counters are exact if all is done on one CPU. */
+static void pin_to_cpu(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu < 0 ? 0 : cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void unpin(void)
+{
+	cpu_set_t set;
+
+	memset(&set, 0xff, sizeof(set));
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Slots of a cluster: what the smallest limit is rounded up to. */
+static long cluster;
+
+static void setup(struct __test_metadata *_metadata, struct env *env)
+{
+	char path[PATH_MAX + 32];
+	long limit;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	if (!need(_metadata, !access("/proc/swaps", F_OK), "CONFIG_SWAP"))
+		return;
+	if (!need(_metadata, !access(ZSWAP "enabled", F_OK), "CONFIG_ZSWAP"))
+		return;
+	if (!need(_metadata, !access(VSWAP "used", F_OK), "CONFIG_VSWAP"))
+		return;
+	if (!cg_top[0])
+		SKIP(return, "needs the memory controller of cgroup v2");
+	if (have_swap_device())
+		SKIP(return, "a swap device is on");
+
+	/* Left by a test that was killed. */
+	remove_cgroups();
+	restore_settings();
+
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "1"));
+	limit = read_long(VSWAP "limit");
+	ASSERT_EQ(0, write_str(VSWAP "limit", "1"));
+	cluster = read_long(VSWAP "limit");
+	ASSERT_EQ(0, write_long(VSWAP "limit", limit));
+	ASSERT_LT(0, cluster);
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "20"));
+	ASSERT_EQ(0, write_str(ZSWAP "accept_threshold_percent", "90"));
+	write_str(ZSWAP "compressor", "lzo");
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "1"));
+	write_str(THP "enabled", "never");
+	write_str(THP "shmem_enabled", "never");
+	write_str(THP "khugepaged/scan_sleep_millisecs", "600000");
+	set_all_thp("/enabled", "never");
+	set_all_thp("/shmem_enabled", "never");
+	write_str("/proc/sys/vm/swappiness", "100");
+
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cg_mount);
+	write_str(path, "+memory");
+	ASSERT_EQ(0, cg_make(""));
+	ASSERT_EQ(0, cg_write("", "cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, cg_make("main"));
+	ASSERT_EQ(0, cg_enter("main"));
+
+	/* What the program itself consists of must not be swapped. */
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	pin_to_cpu();
+
+	read_counters(env->start);
+	memcpy(env->last, env->start, sizeof(env->last));
+	env->stored = stored_pages();
+}
+
+/* In another process, after the test is gone: nothing may be left of it. */
+static void teardown(struct __test_metadata *_metadata, struct env *env)
+{
+	long now[NR_COUNTERS];
+
+	if (env->dev)
+		swapoff(env->dev);
+	remove_cgroups();
+	WAIT_FOR(used() <= env->start[USED]);
+	read_counters(now);
+	EXPECT_EQ(env->start[USED], now[USED]);
+	EXPECT_EQ(env->start[CACHED], now[CACHED]);
+	EXPECT_EQ(env->start[ZERO], now[ZERO]);
+	EXPECT_EQ(env->start[ZSWAPPED], now[ZSWAPPED]);
+	EXPECT_EQ(env->start[PHYSICAL], now[PHYSICAL]);
+	EXPECT_EQ(env->start[ZSWPWB], now[ZSWPWB]);
+	EXPECT_EQ(env->stored, stored_pages());
+	restore_settings();
+}
+
+#define VSWAP_TEST(fixture, name) TEST_F_TIMEOUT(fixture, name, TIMEOUT)
+
+/*
+ * roundtrip: out and back, with each compressor
+ */
+FIXTURE(roundtrip)
+{
+	struct env env;
+};
+
+FIXTURE_VARIANT(roundtrip)
+{
+	const char *compressor;
+	const char *config;
+};
+
+FIXTURE_VARIANT_ADD(roundtrip, lzo)
+{
+	.compressor = "lzo",
+	.config = "CONFIG_CRYPTO_LZO",
+};
+
+FIXTURE_VARIANT_ADD(roundtrip, lz4)
+{
+	.compressor = "lz4",
+	.config = "CONFIG_CRYPTO_LZ4",
+};
+
+FIXTURE_VARIANT_ADD(roundtrip, zstd)
+{
+	.compressor = "zstd",
+	.config = "CONFIG_CRYPTO_ZSTD",
+};
+
+FIXTURE_SETUP(roundtrip)
+{
+	setup(_metadata, &self->env);
+	if (_metadata->exit_code)
+		return;
+	if (!need(_metadata, !write_str(ZSWAP "compressor", variant->compressor), variant->config))
+		return;
+}
+
+FIXTURE_TEARDOWN_PARENT(roundtrip)
+{
+	teardown(_metadata, &self->env);
+}
+
+VSWAP_TEST(roundtrip, mixed)
+{
+	struct region *r = map_region(_metadata, 256, 1, -1);
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		fill(r, 0, 256, MIXED);
+		EXPECT_COUNTERS();
+		PAGEOUT(r, 0, 256);
+		EXPECT_COUNTERS([ZSWPOUT] = 256, [USED] = 256, [ZSWAPPED] = 256);
+		EXPECT_DATA(r, 0, 256);
+		EXPECT_COUNTERS([ZSWPIN] = 256, [USED] = -256, [ZSWAPPED] = -256);
+	}
+	unmap_region(r);
+}
+
+VSWAP_TEST(roundtrip, zero)
+{
+	struct region *r = map_region(_metadata, 256, 1, -1);
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		fill(r, 0, 256, ZEROED);
+		PAGEOUT(r, 0, 256);
+		EXPECT_COUNTERS([SWPOUT_ZERO] = 256, [USED] = 256, [ZERO] = 256);
+		EXPECT_DATA(r, 0, 256);
+		EXPECT_COUNTERS([SWPIN_ZERO] = 256, [USED] = -256, [ZERO] = -256);
+	}
+	unmap_region(r);
+}
+
+static long nr_rejected(void)
+{
+	return read_long(ZSWAP_DEBUG "reject_compress_poor") +
+	       read_long(ZSWAP_DEBUG "reject_compress_fail");
+}
+
+/* Refused once, and kept in memory. */
+VSWAP_TEST(roundtrip, incompressible)
+{
+	struct region *r = map_region(_metadata, 128, 1, -1);
+	long rejected;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		fill(r, 0, 128, NOISE);
+		rejected = nr_rejected();
+		PAGEOUT(r, 0, 128);
+		EXPECT_COUNTERS([USED] = 128, [CACHED] = 128);
+		if (stored_pages() >= 0)
+			EXPECT_EQ(128, nr_rejected() - rejected);
+		EXPECT_DATA(r, 0, 128);
+		EXPECT_COUNTERS([USED] = -128, [CACHED] = -128);
+	}
+	unmap_region(r);
+}
+
+/* Neighbours in a cluster do not affect each other. */
+VSWAP_TEST(roundtrip, all_kinds)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	size_t i;
+
+	for (i = 0; i < 192; i++)
+		fill(r, i, 1, i % 3);
+	PAGEOUT(r, 0, 192);
+	EXPECT_COUNTERS([ZSWPOUT] = 64, [SWPOUT_ZERO] = 64, [USED] = 192,
+			[CACHED] = 64, [ZERO] = 64, [ZSWAPPED] = 64);
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_COUNTERS([ZSWPIN] = 64, [SWPIN_ZERO] = 64, [USED] = -192,
+			[CACHED] = -64, [ZERO] = -64, [ZSWAPPED] = -64);
+	unmap_region(r);
+}
+
+/*
+ * anon: what system calls do with base pages that are out
+ */
+FIXTURE(anon)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(anon)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(anon)
+{
+	teardown(_metadata, &self->env);
+}
+
+/* How counters move when @nr anonymous pages go out or come back. */
+static void add_out(long *want, enum content content, long nr)
+{
+	static const enum counter out[] = {
+		[MIXED] = ZSWPOUT, [ZEROED] = SWPOUT_ZERO,
+	};
+	static const enum counter kind[] = {
+		[MIXED] = ZSWAPPED, [ZEROED] = ZERO, [NOISE] = CACHED,
+	};
+
+	want[USED] += nr;
+	want[kind[content]] += nr;
+	if (content != NOISE)
+		want[out[content]] += nr;
+}
+
+static void add_in(long *want, enum content content, long nr)
+{
+	static const enum counter in[] = {
+		[MIXED] = ZSWPIN, [ZEROED] = SWPIN_ZERO,
+	};
+	static const enum counter kind[] = {
+		[MIXED] = ZSWAPPED, [ZEROED] = ZERO, [NOISE] = CACHED,
+	};
+
+	want[USED] -= nr;
+	want[kind[content]] -= nr;
+	if (content != NOISE)
+		want[in[content]] += nr;
+}
+
+static const enum content contents[] = { MIXED, ZEROED, NOISE };
+
+/* From each kind of contents to each, with and without a look in between. */
+VSWAP_TEST(anon, rewrite)
+{
+	struct region *r = map_region(_metadata, SMALL, 1, -1);
+	long want[NR_COUNTERS];
+	size_t from, to;
+
+	for (from = 0; from < 3; from++) {
+		for (to = 0; to < 3; to++) {
+			fill(r, 0, SMALL, contents[from]);
+			PAGEOUT(r, 0, SMALL);
+			memset(want, 0, sizeof(want));
+			add_out(want, contents[from], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			if (from == to)
+				EXPECT_DATA(r, 0, SMALL);
+			fill(r, 0, SMALL, contents[to]);
+			memset(want, 0, sizeof(want));
+			add_in(want, contents[from], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			PAGEOUT(r, 0, SMALL);
+			memset(want, 0, sizeof(want));
+			add_out(want, contents[to], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			EXPECT_DATA(r, 0, SMALL);
+			memset(want, 0, sizeof(want));
+			add_in(want, contents[to], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+		}
+	}
+	unmap_region(r);
+}
+
+/* One byte in a page that was zero, and one page that loses its only byte. */
+VSWAP_TEST(anon, rewrite_byte)
+{
+	struct region *r = map_region(_metadata, 2, 1, -1);
+	char zero[64 << 10] = {};
+
+	r->addr[0] = 0;
+	r->addr[psize()] = 1;
+	PAGEOUT(r, 0, 2);
+	EXPECT_COUNTERS([ZSWPOUT] = 1, [SWPOUT_ZERO] = 1, [USED] = 2,
+			[ZERO] = 1, [ZSWAPPED] = 1);
+	r->addr[psize() - 1] = 1;
+	r->addr[psize()] = 0;
+	EXPECT_COUNTERS([ZSWPIN] = 1, [SWPIN_ZERO] = 1, [USED] = -2,
+			[ZERO] = -1, [ZSWAPPED] = -1);
+	PAGEOUT(r, 0, 2);
+	EXPECT_COUNTERS([ZSWPOUT] = 1, [SWPOUT_ZERO] = 1, [USED] = 2,
+			[ZERO] = 1, [ZSWAPPED] = 1);
+	EXPECT_EQ(0, memcmp(r->addr, zero, psize() - 1));
+	EXPECT_EQ(1, r->addr[psize() - 1]);
+	EXPECT_EQ(0, memcmp(r->addr + psize(), zero, psize()));
+	unmap_region(r);
+}
+
+/* Fill with a third of each kind. */
+static void fill_kinds(struct region *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr; i++)
+		fill(r, i, 1, contents[i % 3]);
+}
+
+VSWAP_TEST(anon, fork_write_both)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct gate gate;
+	size_t i;
+	pid_t pid;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [SWPOUT_ZERO] = 32, [USED] = 96,
+			[CACHED] = 32, [ZERO] = 32, [ZSWAPPED] = 32);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		r->id |= 0x100;
+		for (i = 0; i < 96; i += 2)
+			fill(r, i, 1, contents[(i + 1) % 3]);
+		r->id &= 0xff;
+		for (i = 1; i < 96; i += 2)
+			EXPECT_DATA(r, i, 1);
+		/* but for those that the parent has mapped */
+		ASSERT_EQ(0, pageout(r, 0, 96));
+		for (i = 1; i < 96; i += 2)
+			EXPECT_DATA(r, i, 1);
+		r->id |= 0x100;
+		for (i = 0; i < 96; i += 2)
+			EXPECT_DATA(r, i, 1);
+		_exit(0);
+	}
+	/* The slots are shared now, and stay when one of the two looks. */
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32,
+			[CACHED] = 32, [ZSWAPPED] = -32);
+	for (i = 0; i < 96; i += 3)
+		fill(r, i, 1, contents[i % 2]);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 96);
+	PAGEOUT(r, 0, 96);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/*
+ * A page that one of two sharers has brought back is written out again to the
+ * same slot, and the other one reads it from there.
+ */
+VSWAP_TEST(anon, fork_same_slot)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	unsigned long offset[96];
+	struct gate gate;
+	size_t i;
+	pid_t pid;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	for (i = 0; i < 96; i++)
+		offset[i] = swap_offset(pagemap_of(page_addr(r, i)));
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 96);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 0, 96);
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 96);
+	/* What is known to be zero is not written again. */
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [CACHED] = -32, [ZSWAPPED] = 32);
+	for (i = 0; i < 96; i++)
+		EXPECT_EQ(offset[i], swap_offset(pagemap_of(page_addr(r, i))));
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/* More sharers than the count in the swap table can tell. */
+static void deep_fork(struct __test_metadata *_metadata, struct env *env,
+		      struct region *r)
+{
+	pid_t pids[40];
+	struct gate gate;
+	size_t i;
+
+	PAGEOUT(r, 0, r->nr);
+	mark_counters(env);
+	ASSERT_EQ(0, gate_make(&gate));
+	for (i = 0; i < 40; i++) {
+		pids[i] = fork();
+		ASSERT_LE(0, pids[i]);
+		if (pids[i])
+			continue;
+		gate_wait(&gate);
+		if (i % 4 == 3)
+			_exit(0);
+		EXPECT_DATA(r, 0, r->nr);
+		if (i % 4 == 2) {
+			r->id |= i << 8;
+			fill(r, 0, r->nr, contents[i % 3]);
+			ASSERT_EQ(0, pageout(r, 0, r->nr));
+			EXPECT_DATA(r, 0, r->nr);
+		}
+		_exit(0);
+	}
+	/* There are as many slots as before. */
+	EXPECT_COUNTERS_OF(env);
+	gate_open(&gate);
+	for (i = 0; i < 40; i++)
+		EXPECT_EXIT(pids[i]);
+	EXPECT_DATA(r, 0, r->nr);
+	EXPECT_EQ(env->start[USED], used());
+}
+
+VSWAP_TEST(anon, fork_deep)
+{
+	struct region *r = map_region(_metadata, 24, 1, -1);
+
+	fill_kinds(r);
+	deep_fork(_metadata, &self->env, r);
+	unmap_region(r);
+}
+
+/* The parent goes first, and children of children are left. */
+VSWAP_TEST(anon, fork_exit_order)
+{
+	struct region *r = map_region(_metadata, 48, 1, -1);
+	pid_t pid;
+	int depth;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 48);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		for (depth = 0; depth < 20; depth++) {
+			pid = fork();
+			ASSERT_LE(0, pid);
+			if (pid) {
+				if (depth % 2)
+					EXPECT_DATA(r, 0, 16);
+				munmap(r->addr, r->nr * psize());
+				EXPECT_EXIT(pid);
+				_exit(0);
+			}
+		}
+		EXPECT_DATA(r, 0, 48);
+		_exit(0);
+	}
+	munmap(r->addr, r->nr * psize());
+	EXPECT_EXIT(pid);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+VSWAP_TEST(anon, munmap_part)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, munmap(page_addr(r, 30), 12 * psize()));
+	EXPECT_COUNTERS([USED] = -12, [CACHED] = -4, [ZERO] = -4,
+			[ZSWAPPED] = -4);
+	EXPECT_DATA(r, 0, 30);
+	EXPECT_DATA(r, 42, 54);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+VSWAP_TEST(anon, mremap)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct region *to = map_region(_metadata, 96, 1, -1);
+	char *old = r->addr;
+	size_t i;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	mark_counters(&self->env);
+	ASSERT_EQ(to->addr, mremap(old, 96 * psize(), 96 * psize(),
+				   MREMAP_MAYMOVE | MREMAP_FIXED, to->addr));
+	r->addr = to->addr;
+	EXPECT_COUNTERS();
+	EXPECT_EQ(96, count_swapped(r, 0, 96));
+	EXPECT_DATA(r, 0, 48);
+	/* back, half in and half out */
+	ASSERT_EQ(old, mremap(r->addr, 96 * psize(), 96 * psize(),
+			      MREMAP_MAYMOVE | MREMAP_FIXED, old));
+	r->addr = old;
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* without the old mapping being unmapped */
+	PAGEOUT(r, 0, 96);
+	ASSERT_EQ(to->addr, mremap(old, 96 * psize(), 96 * psize(),
+				   MREMAP_MAYMOVE | MREMAP_FIXED |
+				   MREMAP_DONTUNMAP, to->addr));
+	for (i = 0; i < 96 * psize(); i += psize())
+		EXPECT_EQ(0, old[i]);
+	r->addr = to->addr;
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+VSWAP_TEST(anon, mprotect)
+{
+	struct region *r = map_region(_metadata, 48, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 48);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, mprotect(r->addr, 48 * psize(), PROT_NONE));
+	EXPECT_COUNTERS();
+	ASSERT_EQ(0, mprotect(r->addr, 48 * psize(), PROT_READ));
+	EXPECT_DATA(r, 0, 48);
+	ASSERT_EQ(0, mprotect(r->addr, 48 * psize(), PROT_READ | PROT_WRITE));
+	fill_kinds(r);
+	/* read-only pages are written out like others */
+	ASSERT_EQ(0, mprotect(r->addr, 48 * psize(), PROT_READ));
+	PAGEOUT(r, 0, 48);
+	EXPECT_DATA(r, 0, 48);
+	unmap_region(r);
+}
+
+VSWAP_TEST(anon, madvise_drop)
+{
+	static const int advices[] = { MADV_DONTNEED, MADV_FREE };
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		fill_kinds(r);
+		PAGEOUT(r, 0, 96);
+		mark_counters(&self->env);
+		ASSERT_EQ(0, madvise(page_addr(r, 30), 12 * psize(), advices[i]));
+		EXPECT_COUNTERS([USED] = -12, [CACHED] = -4, [ZERO] = -4,
+				[ZSWAPPED] = -4);
+		forget(r, 30, 12);
+		EXPECT_DATA(r, 0, 96);
+		EXPECT_EQ(self->env.start[USED], used());
+	}
+	unmap_region(r);
+}
+
+/* MADV_FREE on pages in memory: what is written to afterwards is kept. */
+VSWAP_TEST(anon, madvise_free_pageout)
+{
+	struct region *r = map_region(_metadata, 32, 1, -1);
+
+	fill(r, 0, 32, MIXED);
+	ASSERT_EQ(0, madvise(r->addr, 32 * psize(), MADV_FREE));
+	fill(r, 0, 16, MIXED);
+	/* the first drops half of the pages, and sees that the others are not free */
+	ASSERT_EQ(0, pageout(r, 0, 32));
+	EXPECT_COUNTERS();
+	ASSERT_EQ(0, pageout(r, 0, 32));
+	EXPECT_COUNTERS([ZSWPOUT] = 16, [USED] = 16, [ZSWAPPED] = 16);
+	forget(r, 16, 16);
+	EXPECT_DATA(r, 0, 32);
+	unmap_region(r);
+}
+
+VSWAP_TEST(anon, madvise_cold)
+{
+	struct region *r = map_region(_metadata, 48, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 48);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, madvise(r->addr, 48 * psize(), MADV_COLD));
+	ASSERT_EQ(0, pageout(r, 0, 48));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 24);
+	ASSERT_EQ(0, madvise(r->addr, 48 * psize(), MADV_COLD));
+	EXPECT_DATA(r, 0, 48);
+	unmap_region(r);
+}
+
+/* Reclaim what is in the cgroup of the test, until @cond is true. */
+#define RECLAIM_UNTIL(cond) ({						\
+	int __tries = 50;						\
+	bool __ok;							\
+									\
+	while (!(__ok = (cond)) && __tries--) {				\
+		cg_write("main", "memory.reclaim", "16M");		\
+		/* or it goes on working with old statistics */		\
+		cg_stat("main", "anon");				\
+		sleep_ms(5);						\
+	}								\
+	__ok;								\
+})
+
+/* Read into the swap cache, and out again from there. */
+VSWAP_TEST(anon, madvise_willneed)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	unsigned char vec[96];
+	size_t i, resident = 0;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, mincore(r->addr, 96 * psize(), vec));
+	for (i = 0; i < 96; i++)
+		resident += vec[i];
+	EXPECT_EQ(32, resident);
+
+	ASSERT_EQ(0, madvise(r->addr, 96 * psize(), MADV_WILLNEED));
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [CACHED] = 32,
+			[ZSWAPPED] = -32);
+	EXPECT_EQ(96, count_swapped(r, 0, 96));
+	ASSERT_EQ(0, mincore(r->addr, 96 * psize(), vec));
+	for (i = 0; i < 96; i++)
+		EXPECT_EQ(1, vec[i]);
+
+	cg_write("main", "memory.reclaim", "1M");
+	EXPECT_EQ(96, used() - self->env.start[USED]);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/* Slots whose folio is in the swap cache go away with their owner. */
+VSWAP_TEST(anon, willneed_munmap)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	ASSERT_EQ(0, madvise(r->addr, 96 * psize(), MADV_WILLNEED));
+	unmap_region(r);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+VSWAP_TEST(anon, mlock)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, mlock(r->addr, 96 * psize()));
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [USED] = -96,
+			[CACHED] = -32, [ZERO] = -32, [ZSWAPPED] = -32);
+	EXPECT_EQ(96, count_present(r, 0, 96));
+	cg_write("main", "memory.reclaim", "1M");
+	EXPECT_EQ(96, count_present(r, 0, 96));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 96);
+	ASSERT_EQ(0, munlock(r->addr, 96 * psize()));
+	PAGEOUT(r, 0, 96);
+	EXPECT_DATA(r, 0, 96);
+	unmap_region(r);
+}
+
+static long smaps_key(const char *addr, const char *key)
+{
+	static char buf[256 << 10];
+	char start[32], *vma;
+
+	if (read_str("/proc/self/smaps", buf, sizeof(buf)) < 0)
+		return -1;
+	snprintf(start, sizeof(start), "\n%lx-", (unsigned long)addr);
+	vma = strstr(buf, start);
+	return vma ? find_key(vma + 1, key) : -1;
+}
+
+VSWAP_TEST(anon, proc_files)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	long zswapped, kb = psize() >> 10, vmswap;
+	struct rusage before, after;
+	struct sysinfo info;
+	unsigned int type;
+	size_t i, j;
+
+	fill_kinds(r);
+	zswapped = meminfo_kb("Zswapped");
+	vmswap = read_key("/proc/self/status", "VmSwap");
+	PAGEOUT(r, 0, 96);
+
+	/* A process sees what it has in swap... */
+	EXPECT_EQ(96 * kb, smaps_key(r->addr, "Swap"));
+	EXPECT_EQ(96 * kb, smaps_key(r->addr, "SwapPss"));
+	EXPECT_EQ(96 * kb, read_key("/proc/self/status", "VmSwap") - vmswap);
+	type = swap_type(pagemap_of(r->addr));
+	for (i = 0; i < 96; i++) {
+		uint64_t entry = pagemap_of(page_addr(r, i));
+
+		EXPECT_EQ(PM_SWAP, entry & (PM_SWAP | PM_PRESENT));
+		EXPECT_EQ(type, swap_type(entry));
+		EXPECT_NE(0, swap_offset(entry));
+		for (j = 0; j < i; j++)
+			EXPECT_NE(entry & ~PM_SOFT_DIRTY,
+				  pagemap_of(page_addr(r, j)) & ~PM_SOFT_DIRTY);
+	}
+
+	/* ...and nobody sees a swap device. */
+	EXPECT_FALSE(have_swap_device());
+	EXPECT_EQ(0, meminfo_kb("SwapTotal"));
+	EXPECT_EQ(0, meminfo_kb("SwapFree"));
+	ASSERT_EQ(0, sysinfo(&info));
+	EXPECT_EQ(0, info.totalswap);
+	EXPECT_EQ(0, info.freeswap);
+	EXPECT_EQ(32 * kb, meminfo_kb("Zswapped") - zswapped);
+
+	/* Decompressing is a major fault, finding it in memory is not. */
+	ASSERT_EQ(0, getrusage(RUSAGE_SELF, &before));
+	EXPECT_DATA(r, 0, 96);
+	ASSERT_EQ(0, getrusage(RUSAGE_SELF, &after));
+	EXPECT_EQ(64, after.ru_majflt - before.ru_majflt);
+	EXPECT_EQ(0, smaps_key(r->addr, "Swap"));
+	EXPECT_EQ(vmswap, read_key("/proc/self/status", "VmSwap"));
+	unmap_region(r);
+}
+
+VSWAP_TEST(anon, soft_dirty)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	size_t i;
+
+	if (!need(_metadata, softdirty_supported(), "CONFIG_MEM_SOFT_DIRTY"))
+		return;
+	fill_kinds(r);
+	clear_softdirty();
+	for (i = 0; i < 96; i += 2)
+		fill(r, i, 1, contents[i % 3]);
+	PAGEOUT(r, 0, 96);
+	for (i = 0; i < 96; i++)
+		EXPECT_EQ(!(i % 2), !!(pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY));
+	EXPECT_DATA(r, 0, 96);
+	for (i = 0; i < 96; i++)
+		EXPECT_EQ(!(i % 2), !!(pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY));
+
+	/* cleared while the page is out */
+	PAGEOUT(r, 0, 96);
+	clear_softdirty();
+	EXPECT_DATA(r, 0, 96);
+	for (i = 0; i < 96; i++)
+		EXPECT_EQ(0, pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY);
+	unmap_region(r);
+}
+
+static int open_uffd(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int uffd_protect(int uffd, char *addr, size_t len, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp);
+}
+
+struct writer {
+	struct region *r;
+	atomic_int done;
+};
+
+static void *writer_fn(void *arg)
+{
+	struct writer *w = arg;
+	size_t i;
+
+	for (i = 0; i < w->r->nr; i++)
+		fill(w->r, i, 1, MIXED);
+	atomic_store(&w->done, 1);
+	return NULL;
+}
+
+VSWAP_TEST(anon, uffd_wp)
+{
+	int uffd = open_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP), events = 0;
+	struct region *r = map_region(_metadata, 24, 1, -1);
+	struct writer w = { .r = r };
+	struct uffd_msg msg;
+	struct pollfd pfd;
+	pthread_t thread;
+	size_t i;
+
+	if (!need(_metadata, uffd >= 0, "CONFIG_HAVE_ARCH_USERFAULTFD_WP"))
+		return;
+	fill_kinds(r);
+	ASSERT_EQ(0, uffd_register(uffd, r->addr, 24 * psize(), false, true,
+				   false));
+	ASSERT_EQ(0, uffd_protect(uffd, r->addr, 12 * psize(), true));
+	PAGEOUT(r, 0, 24);
+	/* also those that are protected while they are out */
+	ASSERT_EQ(0, uffd_protect(uffd, r->addr, 24 * psize(), true));
+	for (i = 0; i < 24; i++)
+		EXPECT_TRUE(pagemap_of(page_addr(r, i)) & PM_UFFD_WP);
+	/* a read does not lift it */
+	EXPECT_DATA(r, 0, 24);
+	for (i = 0; i < 24; i++)
+		EXPECT_TRUE(pagemap_of(page_addr(r, i)) & PM_UFFD_WP);
+	PAGEOUT(r, 12, 12);
+	for (i = 0; i < 24; i++)
+		EXPECT_TRUE(pagemap_of(page_addr(r, i)) & PM_UFFD_WP);
+
+	/* a write asks for each page, in memory or not */
+	ASSERT_EQ(0, pthread_create(&thread, NULL, writer_fn, &w));
+	pfd = (struct pollfd){ .fd = uffd, .events = POLLIN };
+	while (!atomic_load(&w.done)) {
+		if (poll(&pfd, 1, 10) != 1 ||
+		    read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+			continue;
+		EXPECT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
+		EXPECT_TRUE(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
+		events++;
+		ASSERT_EQ(0, uffd_protect(uffd, (char *)(uintptr_t)
+					  msg.arg.pagefault.address, psize(),
+					  false));
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(24, events);
+	EXPECT_DATA(r, 0, 24);
+	close(uffd);
+	unmap_region(r);
+}
+
+/* A page that is out, or that waits in the swap cache, moves with its slot. */
+VSWAP_TEST(anon, uffd_move)
+{
+	int uffd = open_uffd(UFFD_FEATURE_MOVE);
+	struct region *r = map_region(_metadata, 48, 1, -1);
+	struct region *to = map_region(_metadata, 48, 1, -1);
+	char *from = r->addr;
+	struct uffdio_move move;
+	size_t moved = 0, i;
+	int tries = 0;
+
+	if (!need(_metadata, uffd >= 0, "CONFIG_USERFAULTFD"))
+		return;
+	ASSERT_EQ(0, uffd_register(uffd, to->addr, 48 * psize(), true, false,
+				   false));
+	fill_kinds(r);
+	PAGEOUT(r, 0, 48);
+	mark_counters(&self->env);
+	while (moved < 48 * psize()) {
+		move = (struct uffdio_move){
+			.dst = (uintptr_t)to->addr + moved,
+			.src = (uintptr_t)from + moved,
+			.len = 48 * psize() - moved,
+		};
+		if (ioctl(uffd, UFFDIO_MOVE, &move))
+			ASSERT_EQ(EAGAIN, errno);
+		if (move.move > 0)
+			moved += move.move;
+		ASSERT_GT(1000, tries++);
+	}
+	EXPECT_COUNTERS();
+	for (i = 0; i < 48; i++) {
+		EXPECT_EQ(0, pagemap_of(from + i * psize()) &
+			  (PM_SWAP | PM_PRESENT));
+	}
+	r->addr = to->addr;
+	EXPECT_EQ(48, count_swapped(r, 0, 48));
+	EXPECT_DATA(r, 0, 48);
+	EXPECT_COUNTERS([ZSWPIN] = 16, [SWPIN_ZERO] = 16, [USED] = -48,
+			[CACHED] = -16, [ZERO] = -16, [ZSWAPPED] = -16);
+	close(uffd);
+}
+
+/* Four pages, 20 times each: one slot for all of the same contents. */
+VSWAP_TEST(anon, ksm)
+{
+	struct region *r = map_region(_metadata, 80, 1, -1);
+	size_t i;
+
+	if (!need(_metadata, !access(KSM "run", F_OK), "CONFIG_KSM"))
+		return;
+	for (i = 0; i < 80; i++) {
+		r->pages[i].version = 1;
+		make_page(page_addr(r, i), r, i % 4);
+	}
+	ASSERT_EQ(0, madvise(r->addr, 80 * psize(), MADV_MERGEABLE));
+	ASSERT_EQ(0, write_str(KSM "sleep_millisecs", "0"));
+	ASSERT_EQ(0, write_str(KSM "pages_to_scan", "1000"));
+	ASSERT_EQ(0, write_str(KSM "run", "1"));
+	ASSERT_TRUE(WAIT_FOR(read_long("/proc/self/ksm_merging_pages") >= 80));
+	ASSERT_EQ(0, write_str(KSM "run", "0"));
+	EXPECT_COUNTERS();
+	EXPECT_TRUE(RECLAIM_UNTIL(count_swapped(r, 0, 80) == 80));
+	EXPECT_COUNTERS([ZSWPOUT] = 4, [USED] = 4, [ZSWAPPED] = 4);
+	for (i = 0; i < 80; i++)
+		EXPECT_TRUE(page_right(r, i % 4, page_addr(r, i)));
+	/* all but one have a copy, and that one may keep its slot for a while */
+	EXPECT_GE(4, used() - self->env.start[USED]);
+
+	/* each is on its own after a write */
+	for (i = 0; i < 80; i++)
+		r->addr[i * psize()] ^= i + 1;
+	EXPECT_TRUE(RECLAIM_UNTIL(count_swapped(r, 0, 80) == 80));
+	for (i = 0; i < 80; i++) {
+		r->addr[i * psize()] ^= i + 1;
+		EXPECT_TRUE(page_right(r, i % 4, page_addr(r, i)));
+	}
+	unmap_region(r);
+}
+
+static int nodes_of(struct region *r, int *status)
+{
+	void *pages[128];
+	size_t i;
+
+	for (i = 0; i < r->nr; i++)
+		pages[i] = page_addr(r, i);
+	return syscall(__NR_move_pages, 0, r->nr, pages, NULL, status, 0);
+}
+
+static int move_to_node(struct region *r, int node, int *status)
+{
+	void *pages[128];
+	int nodes[128];
+	size_t i;
+
+	for (i = 0; i < r->nr; i++) {
+		pages[i] = page_addr(r, i);
+		nodes[i] = node;
+	}
+	return syscall(__NR_move_pages, 0, r->nr, pages, nodes, status,
+		       MPOL_MF_MOVE);
+}
+
+/* Folios in the swap cache move to another node while a slot is shared. */
+VSWAP_TEST(anon, migrate_swap_cache)
+{
+	struct region *r = map_region(_metadata, 48, 1, -1);
+	int status[128], node;
+	struct gate gate;
+	size_t i;
+	pid_t pid;
+
+	fill_kinds(r);
+	if (!need(_metadata, !nodes_of(r, status), "CONFIG_NUMA_MIGRATION"))
+		return;
+	PAGEOUT(r, 0, 48);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 48);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 0, 48);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, nodes_of(r, status));
+	node = !status[0];
+	if (move_to_node(r, node, status) < 0) {
+		gate_open(&gate);
+		EXPECT_EXIT(pid);
+		ASSERT_EQ(ENODEV, errno);
+		SKIP(return, "only one node");
+	}
+	for (i = 0; i < 48; i++)
+		EXPECT_EQ(node, status[i]);
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 48);
+	PAGEOUT(r, 0, 24);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 48);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/* Folios that are in the swap cache and not mapped are moved by compaction. */
+VSWAP_TEST(anon, compact_swap_cache)
+{
+	struct region *r = map_region(_metadata, 768, 1, -1);
+	size_t i;
+
+	if (!need(_metadata, !access("/proc/sys/vm/compact_memory", F_OK), "CONFIG_COMPACTION"))
+		return;
+	for (i = 0; i < 768; i++)
+		fill(r, i, 1, i % 3 ? NOISE : MIXED);
+	/* make holes */
+	ASSERT_EQ(0, pageout(r, 0, 768));
+	EXPECT_COUNTERS([ZSWPOUT] = 256, [USED] = 768, [CACHED] = 512,
+			[ZSWAPPED] = 256);
+	ASSERT_EQ(0, write_str("/proc/sys/vm/compact_memory", "1"));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 768);
+	EXPECT_COUNTERS([ZSWPIN] = 256, [USED] = -768, [CACHED] = -512,
+			[ZSWAPPED] = -256);
+	unmap_region(r);
+}
+
+/* Somebody else holds the pages: they get a slot, and stay in memory. */
+VSWAP_TEST(anon, referenced)
+{
+	struct region *r = map_region(_metadata, 8, 1, -1);
+	struct iovec iov = { .iov_base = r->addr, .iov_len = 8 * psize() };
+	char buf[64 << 10];
+	int fd[2];
+	size_t i;
+
+	fill(r, 0, 8, MIXED);
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_EQ(8 * psize(), vmsplice(fd[1], &iov, 1, 0));
+	ASSERT_EQ(0, pageout(r, 0, 8));
+	EXPECT_COUNTERS([USED] = 8, [CACHED] = 8);
+	EXPECT_EQ(8, count_swapped(r, 0, 8));
+	EXPECT_DATA(r, 0, 4);
+	EXPECT_COUNTERS([USED] = -4, [CACHED] = -4);
+	for (i = 0; i < 8; i++) {
+		ASSERT_EQ(psize(), read(fd[0], buf, psize()));
+		EXPECT_TRUE(page_right(r, i, buf));
+	}
+	close(fd[0]);
+	close(fd[1]);
+	EXPECT_DATA(r, 0, 8);
+	EXPECT_COUNTERS([USED] = -4, [CACHED] = -4);
+	PAGEOUT(r, 0, 8);
+	EXPECT_COUNTERS([ZSWPOUT] = 8, [USED] = 8, [ZSWAPPED] = 8);
+	EXPECT_DATA(r, 0, 8);
+	unmap_region(r);
+}
+
+/* Pinned pages, here as buffers of an io_uring, are not swapped at all. */
+VSWAP_TEST(anon, pinned)
+{
+	struct region *r = map_region(_metadata, 8, 1, -1);
+	struct iovec iov = { .iov_base = r->addr, .iov_len = 8 * psize() };
+	struct io_uring_params params = {};
+	int ring;
+
+	ring = syscall(__NR_io_uring_setup, 4, &params);
+	if (ring < 0 && errno == EPERM)
+		SKIP(return, "io_uring is forbidden");
+	if (!need(_metadata, ring >= 0, "CONFIG_IO_URING"))
+		return;
+	fill(r, 0, 8, MIXED);
+	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring,
+			     IORING_REGISTER_BUFFERS, &iov, 1));
+	ASSERT_EQ(0, pageout(r, 0, 8));
+	cg_write("main", "memory.reclaim", "1M");
+	EXPECT_COUNTERS();
+	EXPECT_EQ(8, count_present(r, 0, 8));
+	EXPECT_DATA(r, 0, 8);
+	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring,
+			     IORING_UNREGISTER_BUFFERS, NULL, 0));
+	close(ring);
+	EXPECT_TRUE(WAIT_FOR(!pageout(r, 0, 8) && count_swapped(r, 0, 8) == 8));
+	EXPECT_DATA(r, 0, 8);
+	unmap_region(r);
+}
+
+/* Two threads write and compare, and a third pages out under their hands. */
+struct racer {
+	struct region *r;
+	size_t first, nr;
+	atomic_int *stop;
+	size_t wrong;
+};
+
+static void *racer_fn(void *arg)
+{
+	struct racer *racer = arg;
+	struct region *r = racer->r;
+	uint64_t x = racer->first + 1;
+	size_t i;
+
+	while (!atomic_load(racer->stop) && !racer->wrong) {
+		i = racer->first + next_random(&x) % racer->nr;
+		racer->wrong += count_wrong(r, i, 1);
+		if (next_random(&x) & 1)
+			fill(r, i, 1, contents[next_random(&x) % 3]);
+	}
+	racer->wrong += count_wrong(r, racer->first, racer->nr);
+	return NULL;
+}
+
+VSWAP_TEST(anon, race)
+{
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	atomic_int stop = 0;
+	struct racer racers[2];
+	pthread_t threads[2];
+	uint64_t x = 1;
+	size_t i, first;
+	long end;
+
+	unpin();
+	fill_kinds(r);
+	for (i = 0; i < 2; i++) {
+		racers[i] = (struct racer){
+			.r = r, .first = i * 32, .nr = 32, .stop = &stop,
+		};
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, racer_fn,
+					    &racers[i]));
+	}
+	end = now_ms() + 1500;
+	while (now_ms() < end) {
+		first = next_random(&x) % 64;
+		ASSERT_EQ(0, pageout(r, first, 1 + next_random(&x) % (64 - first)));
+	}
+	atomic_store(&stop, 1);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+		EXPECT_EQ(0, racers[i].wrong);
+	}
+	EXPECT_LT(self->env.last[ZSWPOUT], read_key("/proc/vmstat", "zswpout"));
+	unmap_region(r);
+	EXPECT_TRUE(WAIT_FOR(used() == self->env.start[USED]));
+}
+
+/*
+ * large: large folios go out whole, and come back as base pages
+ */
+FIXTURE(large)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(large)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(large)
+{
+	teardown(_metadata, &self->env);
+}
+
+static int pmd_order(void)
+{
+	uint64_t size = read_pmd_pagesize();
+
+	return size ? sz2ord(size, psize()) : 0;
+}
+
+static long mthp_stat(int order, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), THP "hugepages-%ukB/stats/%s",
+		 (psize() >> 10) << order, name);
+	return read_long(path);
+}
+
+static int set_mthp(int order, const char *name, const char *val)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), THP "hugepages-%ukB/%s",
+		 (psize() >> 10) << order, name);
+	return write_str(path, val);
+}
+
+/* Does the file for large folios of this size exist? */
+static bool have_mthp(int order, const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), THP "hugepages-%ukB/%s",
+		 (psize() >> 10) << order, name);
+	return !access(path, F_OK);
+}
+
+/* What is counted for each size. */
+struct mthp {
+	long alloc, zswpout, swpout, swpin, fallback;
+};
+
+static void read_mthp(int order, struct mthp *m)
+{
+	m->alloc = mthp_stat(order, "anon_fault_alloc") +
+		   mthp_stat(order, "shmem_alloc");
+	m->zswpout = mthp_stat(order, "zswpout");
+	m->swpout = mthp_stat(order, "swpout");
+	m->swpin = mthp_stat(order, "swpin");
+	m->fallback = mthp_stat(order, "swpout_fallback");
+}
+
+/* By how much they have moved. Nothing large comes back, or goes to a device. */
+static void expect_mthp(struct __test_metadata *_metadata, int line, int order,
+			struct mthp *was, long nr_alloc, long nr_out,
+			long nr_split)
+{
+	struct mthp now;
+
+	read_mthp(order, &now);
+	EXPECT_EQ(nr_alloc, now.alloc - was->alloc) {
+		TH_LOG("line %d: large folios that were allocated", line);
+	}
+	EXPECT_EQ(nr_out, now.zswpout - was->zswpout) {
+		TH_LOG("line %d: large folios that went out whole", line);
+	}
+	EXPECT_EQ(nr_split, now.fallback - was->fallback) {
+		TH_LOG("line %d: large folios that were split", line);
+	}
+	EXPECT_EQ(0, now.swpout - was->swpout);
+	EXPECT_EQ(0, now.swpin - was->swpin);
+	*was = now;
+}
+
+#define EXPECT_MTHP(order, was, nr_alloc, nr_out, nr_split)		\
+	expect_mthp(_metadata, __LINE__, order, was, nr_alloc, nr_out, nr_split)
+
+/* How many pages belong to large folios? */
+static size_t count_large(const struct region *r, size_t first, size_t nr)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	size_t i, large = 0;
+	uint64_t flags;
+
+	for (i = first; i < first + nr; i++) {
+		uint64_t entry = pagemap_of(page_addr(r, i));
+
+		if (!(entry & PM_PRESENT) ||
+		    pageflags_get(PAGEMAP_PFN(entry), fd, &flags))
+			continue;
+		large += !!(flags & (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL));
+	}
+	close(fd);
+	return large;
+}
+
+/* Use large folios of one size. */
+static bool need_large(struct __test_metadata *_metadata, int order,
+		       const char *file)
+{
+	if (!need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE") ||
+	    !need(_metadata, !config_off("CONFIG_THP_SWAP"), "CONFIG_THP_SWAP"))
+		return false;
+	ASSERT_EQ(0, set_mthp(order, file, "always"));
+	return true;
+}
+
+VSWAP_TEST(large, every_order)
+{
+	int order, orders = 0;
+
+	if (!need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE"))
+		return;
+	for (order = 2; order <= pmd_order(); order++) {
+		size_t nr = 1UL << order;
+		struct region *r;
+		struct mthp was;
+
+		if (!have_mthp(order, "enabled"))
+			continue;
+		orders++;
+		if (!need_large(_metadata, order, "enabled"))
+			return;
+		read_mthp(order, &was);
+		r = map_region(_metadata, 2 * nr, nr, -1);
+		fill(r, 0, nr, MIXED);
+		fill(r, nr, nr, ZEROED);
+		EXPECT_MTHP(order, &was, 2, 0, 0);
+		EXPECT_EQ(2 * nr, count_large(r, 0, 2 * nr));
+		PAGEOUT(r, 0, 2 * nr);
+		/* a zero folio goes out without zswap */
+		EXPECT_MTHP(order, &was, 0, 1, 0);
+		EXPECT_COUNTERS([ZSWPOUT] = nr, [SWPOUT_ZERO] = nr,
+				[USED] = 2 * nr, [ZERO] = nr, [ZSWAPPED] = nr);
+		EXPECT_DATA(r, 0, 2 * nr);
+		EXPECT_MTHP(order, &was, 0, 0, 0);
+		EXPECT_COUNTERS([ZSWPIN] = nr, [SWPIN_ZERO] = nr,
+				[USED] = -2 * nr, [ZERO] = -nr,
+				[ZSWAPPED] = -nr);
+		EXPECT_EQ(0, count_large(r, 0, 2 * nr));
+		unmap_region(r);
+		ASSERT_EQ(0, set_mthp(order, "enabled", "never"));
+	}
+	EXPECT_LT(1, orders);
+}
+
+/* Different sizes in turn share the virtual device. */
+VSWAP_TEST(large, mixed_orders)
+{
+	static const int orders[] = { 4, 2, 0, 6, 0, 4, 3, 5, 2, 0, 4, 6 };
+	struct region *r[ARRAY_SIZE(orders)];
+	size_t i, round, total = 0;
+
+	if (!need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE"))
+		return;
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 8; i++) {
+			if (orders[i])
+				if (!need_large(_metadata, orders[i], "enabled"))
+					return;
+			r[i] = map_region(_metadata, 64, 64, -1);
+			fill(r[i], 0, 64, i == 3 ? ZEROED : MIXED);
+			PAGEOUT(r[i], 0, 64);
+			if (orders[i])
+				ASSERT_EQ(0, set_mthp(orders[i], "enabled",
+						      "never"));
+			total += 64;
+			EXPECT_EQ(total, used() - self->env.start[USED]);
+		}
+		/* make holes */
+		for (i = 0; i < 8; i++) {
+			EXPECT_DATA(r[i], i * 5, 20);
+			EXPECT_DATA(r[i], 0, 64);
+			unmap_region(r[i]);
+			total -= 64;
+			EXPECT_EQ(total, used() - self->env.start[USED]);
+		}
+	}
+}
+
+/* The folio is put back as it was, but for the page that stays in memory. */
+VSWAP_TEST(large, store_fails_halfway)
+{
+	static const size_t bad[] = { 0, 7, 15 };
+	struct mthp was;
+	size_t i;
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	for (i = 0; i < 3; i++) {
+		struct region *r = map_region(_metadata, 16, 16, -1);
+
+		read_mthp(4, &was);
+		fill(r, 0, 16, MIXED);
+		fill(r, bad[i], 1, NOISE);
+		EXPECT_EQ(16, count_large(r, 0, 16));
+		EXPECT_COUNTERS();
+		PAGEOUT(r, 0, 16);
+		EXPECT_MTHP(4, &was, 1, 0, 1);
+		EXPECT_COUNTERS([ZSWPOUT] = 15, [USED] = 16, [CACHED] = 1,
+				[ZSWAPPED] = 15);
+		if (self->env.stored >= 0)
+			EXPECT_EQ(15, stored_pages() - self->env.stored);
+		EXPECT_DATA(r, 0, 16);
+		EXPECT_COUNTERS([ZSWPIN] = 15, [USED] = -16, [CACHED] = -1,
+				[ZSWAPPED] = -15);
+
+		/* and now all of it */
+		fill(r, bad[i], 1, MIXED);
+		PAGEOUT(r, 0, 16);
+		EXPECT_COUNTERS([ZSWPOUT] = 16, [USED] = 16, [ZSWAPPED] = 16);
+		EXPECT_DATA(r, 0, 16);
+		EXPECT_COUNTERS([ZSWPIN] = 16, [USED] = -16, [ZSWAPPED] = -16);
+		unmap_region(r);
+	}
+}
+
+/* The same with a PMD mapped folio, with zero pages, and with bad halves. */
+VSWAP_TEST(large, store_fails_pmd)
+{
+	size_t nr = 1UL << pmd_order(), i;
+	struct region *r;
+	struct mthp was;
+
+	if (!need_large(_metadata, pmd_order(), "enabled"))
+		return;
+	r = map_region(_metadata, nr, nr, -1);
+	read_mthp(pmd_order(), &was);
+	fill(r, 0, nr, MIXED);
+	fill(r, nr / 4, nr / 4, ZEROED);
+	fill(r, nr - 3, 2, NOISE);
+	EXPECT_EQ(nr, count_large(r, 0, nr));
+	PAGEOUT(r, 0, nr);
+	EXPECT_MTHP(pmd_order(), &was, 1, 0, 1);
+	EXPECT_COUNTERS([ZSWPOUT] = nr - nr / 4 - 2, [SWPOUT_ZERO] = nr / 4,
+			[USED] = nr, [CACHED] = 2, [ZERO] = nr / 4,
+			[ZSWAPPED] = nr - nr / 4 - 2);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	mark_counters(&self->env);
+
+	r = map_region(_metadata, nr, nr, -1);
+	for (i = 0; i < nr; i++)
+		fill(r, i, 1, i % 2 ? NOISE : MIXED);
+	PAGEOUT(r, 0, nr);
+	EXPECT_COUNTERS([ZSWPOUT] = nr / 2, [USED] = nr, [CACHED] = nr / 2,
+			[ZSWAPPED] = nr / 2);
+	/* what stays in memory is not tried for ever */
+	cg_write("main", "memory.reclaim", "1M");
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+VSWAP_TEST(large, fork)
+{
+	struct region *r;
+	struct gate gate;
+	pid_t pid;
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 64, 16, -1);
+	fill(r, 0, 48, MIXED);
+	fill(r, 48, 16, ZEROED);
+	PAGEOUT(r, 0, 64);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 64);
+		r->id |= 0x100;
+		fill(r, 0, 64, MIXED);
+		ASSERT_EQ(0, pageout(r, 0, 64));
+		EXPECT_DATA(r, 0, 64);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 8, 24);
+	EXPECT_COUNTERS([ZSWPIN] = 24, [CACHED] = 24, [ZSWAPPED] = -24);
+	fill(r, 12, 8, NOISE);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+VSWAP_TEST(large, fork_deep)
+{
+	struct region *r;
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 32, 16, -1);
+	fill(r, 0, 16, MIXED);
+	fill(r, 16, 16, ZEROED);
+	deep_fork(_metadata, &self->env, r);
+	unmap_region(r);
+}
+
+/* Parts of what went out whole are dropped, moved and protected. */
+VSWAP_TEST(large, partial)
+{
+	struct region *r, *to;
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 64, 16, -1);
+	to = map_region(_metadata, 64, 16, -1);
+	fill(r, 0, 64, MIXED);
+	PAGEOUT(r, 0, 64);
+	mark_counters(&self->env);
+
+	ASSERT_EQ(0, madvise(page_addr(r, 5), 8 * psize(), MADV_DONTNEED));
+	EXPECT_COUNTERS([USED] = -8, [ZSWAPPED] = -8);
+	forget(r, 5, 8);
+	ASSERT_EQ(0, madvise(page_addr(r, 20), 20 * psize(), MADV_FREE));
+	EXPECT_COUNTERS([USED] = -20, [ZSWAPPED] = -20);
+	forget(r, 20, 20);
+	ASSERT_EQ(0, mprotect(page_addr(r, 40), 4 * psize(), PROT_READ));
+	ASSERT_EQ(0, munmap(page_addr(r, 60), 4 * psize()));
+	EXPECT_COUNTERS([USED] = -4, [ZSWAPPED] = -4);
+	EXPECT_DATA(r, 3, 15);
+	ASSERT_EQ(page_addr(to, 16),
+		  mremap(page_addr(r, 50), 4 * psize(), 4 * psize(),
+			 MREMAP_MAYMOVE | MREMAP_FIXED, page_addr(to, 16)));
+	memcpy(&to->pages[16], &r->pages[50], 4 * sizeof(to->pages[0]));
+	EXPECT_DATA(r, 0, 50);
+	EXPECT_DATA(r, 54, 6);
+	to->addr -= 34 * psize();
+	to->id = r->id;
+	memcpy(&to->pages[50], &r->pages[50], 4 * sizeof(to->pages[0]));
+	EXPECT_DATA(to, 50, 4);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+/*
+ * shmem: the same for shared memory, which is in the page cache or out
+ */
+FIXTURE(shmem)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(shmem)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(shmem)
+{
+	teardown(_metadata, &self->env);
+}
+
+/* How counters move when @nr pages of shmem go out. */
+static void add_out_shmem(long *want, enum content content, long nr)
+{
+	/* What zswap refuses is in the page cache again, without a slot. */
+	if (content != NOISE)
+		add_out(want, content, nr);
+}
+
+static void add_in_shmem(long *want, enum content content, long nr)
+{
+	if (content != NOISE)
+		add_in(want, content, nr);
+}
+
+static int make_memfd(struct __test_metadata *_metadata, size_t nr)
+{
+	int fd = memfd_create("vswap", 0);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, nr * psize()));
+	return fd;
+}
+
+VSWAP_TEST(shmem, rewrite)
+{
+	int fd = make_memfd(_metadata, SMALL);
+	struct region *r = map_region(_metadata, SMALL, 1, fd);
+	long want[NR_COUNTERS];
+	size_t from, to;
+
+	for (from = 0; from < 3; from++) {
+		for (to = 0; to < 3; to++) {
+			fill(r, 0, SMALL, contents[from]);
+			ASSERT_EQ(0, pageout(r, 0, SMALL));
+			memset(want, 0, sizeof(want));
+			add_out_shmem(want, contents[from], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			if (from == to)
+				EXPECT_DATA(r, 0, SMALL);
+			fill(r, 0, SMALL, contents[to]);
+			memset(want, 0, sizeof(want));
+			add_in_shmem(want, contents[from], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			ASSERT_EQ(0, pageout(r, 0, SMALL));
+			memset(want, 0, sizeof(want));
+			add_out_shmem(want, contents[to], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+
+			EXPECT_DATA(r, 0, SMALL);
+			memset(want, 0, sizeof(want));
+			add_in_shmem(want, contents[to], SMALL);
+			expect_counters(_metadata, __LINE__, &self->env, want);
+		}
+	}
+	unmap_region(r);
+	close(fd);
+}
+
+/* Two processes and two mappings see the same memory. */
+VSWAP_TEST(shmem, shared)
+{
+	int fd = make_memfd(_metadata, 96);
+	struct region *r = map_region(_metadata, 96, 1, fd);
+	struct gate gate;
+	size_t i;
+	pid_t pid;
+
+	fill_kinds(r);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 96);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 20, 20);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		fill(r, 10, 20, MIXED);
+		fill(r, 50, 5, ZEROED);
+		ASSERT_EQ(0, pageout(r, 0, 96));
+		_exit(0);
+	}
+	EXPECT_EXIT(pid);
+	/* the same versions as in the child */
+	for (i = 0; i < 96; i++) {
+		if ((i >= 10 && i < 30) || (i >= 50 && i < 55)) {
+			r->pages[i].content = i < 30 ? MIXED : ZEROED;
+			r->pages[i].version++;
+		}
+	}
+	EXPECT_DATA(r, 0, 96);
+	unmap_region(r);
+	close(fd);
+}
+
+VSWAP_TEST(shmem, truncate)
+{
+	int fd = make_memfd(_metadata, 96);
+	struct region *r = map_region(_metadata, 96, 1, fd);
+
+	fill(r, 0, 48, MIXED);
+	fill(r, 48, 48, ZEROED);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	mark_counters(&self->env);
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       10 * psize(), 10 * psize()));
+	EXPECT_COUNTERS([USED] = -10, [ZSWAPPED] = -10);
+	forget(r, 10, 10);
+	ASSERT_EQ(0, ftruncate(fd, 60 * psize()));
+	EXPECT_COUNTERS([USED] = -36, [ZERO] = -36);
+	ASSERT_EQ(0, ftruncate(fd, 96 * psize()));
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* not at the boundary of a page */
+	fill(r, 0, 96, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	ASSERT_EQ(0, ftruncate(fd, 50 * psize() + 100));
+	ASSERT_EQ(0, ftruncate(fd, 96 * psize()));
+	EXPECT_DATA(r, 0, 50);
+	EXPECT_EQ(0, r->addr[50 * psize() + 100]);
+	forget(r, 51, 45);
+	EXPECT_DATA(r, 51, 45);
+
+	/* out, and gone as a whole */
+	fill(r, 0, 96, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	unmap_region(r);
+	EXPECT_LT(self->env.start[USED], used());
+	close(fd);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+/* The contents of the file through read(), not through a mapping. */
+static size_t count_wrong_file(const struct region *r, int fd, size_t nr)
+{
+	char buf[64 << 10];
+	size_t i, wrong = 0;
+
+	for (i = 0; i < nr && wrong < 4; i++) {
+		if (pread(fd, buf, psize(), i * psize()) != (ssize_t)psize() ||
+		    !page_right(r, i, buf))
+			wrong++;
+	}
+	return wrong;
+}
+
+VSWAP_TEST(shmem, tmpfs)
+{
+	char dir[] = "/tmp/vswap.XXXXXX", file[64], page[64 << 10];
+	struct region *r;
+	size_t i;
+	int fd;
+
+	ASSERT_EQ(0, unshare(CLONE_NEWNS));
+	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	ASSERT_NE(NULL, mkdtemp(dir));
+	if (!need(_metadata, !mount("vswap", dir, "tmpfs", 0, "size=8M"), "CONFIG_TMPFS"))
+		return;
+	snprintf(file, sizeof(file), "%s/file", dir);
+	fd = open(file, O_RDWR | O_CREAT, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 96 * psize()));
+	r = map_region(_metadata, 96, 1, fd);
+	fill_kinds(r);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [SWPOUT_ZERO] = 32, [USED] = 64,
+			[ZERO] = 32, [ZSWAPPED] = 32);
+	EXPECT_EQ(0, count_wrong_file(r, fd, 96));
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [USED] = -64,
+			[ZERO] = -32, [ZSWAPPED] = -32);
+	EXPECT_DATA(r, 0, 96);
+
+	/* written with write() while it is out */
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	for (i = 0; i < 96; i += 5) {
+		r->pages[i].content = MIXED;
+		r->pages[i].version++;
+		make_page(page, r, i);
+		ASSERT_EQ(psize(), pwrite(fd, page, psize(), i * psize()));
+	}
+	EXPECT_EQ(0, count_wrong_file(r, fd, 96));
+	EXPECT_DATA(r, 0, 96);
+
+	/* removed while it is out */
+	fill(r, 0, 96, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	unmap_region(r);
+	close(fd);
+	EXPECT_EQ(96, used() - self->env.start[USED]);
+	ASSERT_EQ(0, unlink(file));
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* not to be swapped */
+	ASSERT_EQ(0, umount(dir));
+	ASSERT_EQ(0, mount("vswap", dir, "tmpfs", 0, "size=8M,noswap"));
+	fd = open(file, O_RDWR | O_CREAT, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 32 * psize()));
+	r = map_region(_metadata, 32, 1, fd);
+	fill(r, 0, 32, MIXED);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, pageout(r, 0, 32));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 32);
+	unmap_region(r);
+	close(fd);
+	EXPECT_EQ(0, umount(dir));
+	EXPECT_EQ(0, rmdir(dir));
+}
+
+VSWAP_TEST(shmem, large)
+{
+	struct region *r;
+	struct mthp was;
+	int fd;
+
+	if (!need_large(_metadata, 4, "shmem_enabled"))
+		return;
+	read_mthp(4, &was);
+	fd = make_memfd(_metadata, 64);
+	r = map_region(_metadata, 64, 16, fd);
+	fill(r, 0, 48, MIXED);
+	fill(r, 48, 16, ZEROED);
+	EXPECT_MTHP(4, &was, 4, 0, 0);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	EXPECT_MTHP(4, &was, 0, 3, 0);
+	EXPECT_COUNTERS([ZSWPOUT] = 48, [SWPOUT_ZERO] = 16, [USED] = 64,
+			[ZERO] = 16, [ZSWAPPED] = 48);
+	/* in some order */
+	EXPECT_DATA(r, 20, 10);
+	EXPECT_COUNTERS([ZSWPIN] = 10, [USED] = -10, [ZSWAPPED] = -10);
+	EXPECT_EQ(0, count_large(r, 20, 10));
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_MTHP(4, &was, 0, 0, 0);
+	EXPECT_COUNTERS([ZSWPIN] = 38, [SWPIN_ZERO] = 16, [USED] = -54,
+			[ZERO] = -16, [ZSWAPPED] = -38);
+	unmap_region(r);
+	close(fd);
+}
+
+/* What does not compress stays in the page cache, and nothing else does. */
+VSWAP_TEST(shmem, large_store_fails)
+{
+	struct region *r;
+	struct mthp was;
+	int fd;
+
+	if (!need_large(_metadata, 4, "shmem_enabled"))
+		return;
+	read_mthp(4, &was);
+	fd = make_memfd(_metadata, 32);
+	r = map_region(_metadata, 32, 16, fd);
+	fill(r, 0, 32, MIXED);
+	fill(r, 6, 1, NOISE);
+	EXPECT_MTHP(4, &was, 2, 0, 0);
+	ASSERT_EQ(0, pageout(r, 0, 32));
+	EXPECT_MTHP(4, &was, 0, 1, 1);
+	EXPECT_COUNTERS([ZSWPOUT] = 31, [USED] = 31, [ZSWAPPED] = 31);
+	EXPECT_DATA(r, 0, 32);
+	EXPECT_COUNTERS([ZSWPIN] = 31, [USED] = -31, [ZSWAPPED] = -31);
+	fill(r, 6, 1, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, 32));
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [USED] = 32, [ZSWAPPED] = 32);
+	EXPECT_DATA(r, 0, 32);
+	unmap_region(r);
+	close(fd);
+}
+
+/* Cutting through folios that are out as one. */
+VSWAP_TEST(shmem, large_truncate)
+{
+	struct region *r;
+	int fd;
+
+	if (!need_large(_metadata, 4, "shmem_enabled"))
+		return;
+	fd = make_memfd(_metadata, 96);
+	r = map_region(_metadata, 96, 16, fd);
+	fill(r, 0, 96, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, 96));
+	mark_counters(&self->env);
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       16 * psize(), 16 * psize()));
+	EXPECT_COUNTERS([USED] = -16, [ZSWAPPED] = -16);
+	forget(r, 16, 16);
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       35 * psize(), 7 * psize()));
+	forget(r, 35, 7);
+	ASSERT_EQ(0, ftruncate(fd, 70 * psize() + 1));
+	ASSERT_EQ(0, ftruncate(fd, 96 * psize()));
+	EXPECT_DATA(r, 0, 70);
+	forget(r, 71, 25);
+	EXPECT_DATA(r, 71, 25);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+	close(fd);
+}
+
+VSWAP_TEST(shmem, willneed)
+{
+	int fd = make_memfd(_metadata, 64);
+	struct region *r = map_region(_metadata, 64, 1, fd);
+	unsigned char vec[64];
+	size_t i;
+
+	fill(r, 0, 32, MIXED);
+	fill(r, 32, 32, ZEROED);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	mark_counters(&self->env);
+	ASSERT_EQ(0, mincore(r->addr, 64 * psize(), vec));
+	for (i = 0; i < 64; i++)
+		EXPECT_EQ(0, vec[i]);
+	ASSERT_EQ(0, madvise(r->addr, 64 * psize(), MADV_WILLNEED));
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [CACHED] = 32,
+			[ZSWAPPED] = -32);
+	ASSERT_EQ(0, mincore(r->addr, 64 * psize(), vec));
+	for (i = 0; i < 64; i++)
+		EXPECT_EQ(1, vec[i]);
+	cg_write("main", "memory.reclaim", "1M");
+	EXPECT_EQ(64, used() - self->env.start[USED]);
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* in the swap cache when the file goes */
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	ASSERT_EQ(0, madvise(r->addr, 64 * psize(), MADV_WILLNEED));
+	unmap_region(r);
+	close(fd);
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+/*
+ * cgroup: who is charged, who is refused, and who is left behind
+ */
+FIXTURE(cgroup)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(cgroup)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(cgroup)
+{
+	teardown(_metadata, &self->env);
+}
+
+VSWAP_TEST(cgroup, charge)
+{
+	struct region *r = map_region(_metadata, 384, 1, -1);
+	long page = psize();
+
+	fill(r, 0, 256, MIXED);
+	fill(r, 256, 96, ZEROED);
+	fill(r, 352, 32, NOISE);
+	PAGEOUT(r, 0, 384);
+	EXPECT_STAT(384 * page, "main", "vswap");
+	EXPECT_STAT(384 * page, "", "vswap");
+	EXPECT_STAT(256 * page, "main", "zswapped");
+	EXPECT_STAT(256, "main", "zswpout");
+	EXPECT_STAT(96, "main", "swpout_zero");
+	EXPECT_STAT(32 * page, "main", "swapcached");
+	EXPECT_LT(0, cg_long("main", "memory.zswap.current"));
+	EXPECT_LT(cg_long("main", "memory.zswap.current"), 256 * page);
+	EXPECT_EQ(0, cg_long("main", "memory.swap.current"));
+	EXPECT_EQ(0, cg_long("main", "memory.swap.peak"));
+	EXPECT_EQ(0, cg_long("", "memory.swap.current"));
+	EXPECT_EQ(0, cg_key("main", "memory.swap.events", "fail"));
+
+	EXPECT_DATA(r, 0, 384);
+	EXPECT_STAT(0, "main", "vswap");
+	EXPECT_STAT(0, "main", "zswapped");
+	EXPECT_STAT(256, "main", "zswpin");
+	EXPECT_STAT(96, "main", "swpin_zero");
+	EXPECT_EQ(0, cg_long("main", "memory.zswap.current"));
+	EXPECT_EQ(0, cg_long("main", "memory.swap.peak"));
+	unmap_region(r);
+}
+
+/* memory.swap.max is 0 in @cg: no swap of any kind, and each try is counted. */
+static void expect_forbidden(struct __test_metadata *_metadata,
+			     struct env *env, const char *cg)
+{
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	struct region *old = map_region(_metadata, 32, 1, -1);
+	int fd = make_memfd(_metadata, 16);
+	struct region *shm = map_region(_metadata, 16, 1, fd);
+	long max, fail;
+
+	/* what is out already stays so, and comes back */
+	fill(old, 0, 32, MIXED);
+	PAGEOUT(old, 0, 32);
+	mark_counters(env);
+	ASSERT_EQ(0, cg_write(cg, "memory.swap.max", "0"));
+	max = cg_key("main", "memory.swap.events", "max");
+	fail = cg_key("main", "memory.swap.events", "fail");
+
+	fill(r, 0, 32, MIXED);
+	fill(r, 32, 32, ZEROED);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	EXPECT_COUNTERS_OF(env);
+	EXPECT_EQ(64, count_present(r, 0, 64));
+	EXPECT_EQ(64, cg_key("main", "memory.swap.events", "max") - max);
+	EXPECT_EQ(64, cg_key("main", "memory.swap.events", "fail") - fail);
+
+	fill(shm, 0, 16, MIXED);
+	ASSERT_EQ(0, pageout(shm, 0, 16));
+	EXPECT_COUNTERS_OF(env);
+	EXPECT_EQ(80, cg_key("main", "memory.swap.events", "max") - max);
+
+	/* reclaim does not count on swap */
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "1G"));
+	EXPECT_COUNTERS_OF(env);
+
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_DATA(shm, 0, 16);
+	EXPECT_DATA(old, 0, 32);
+	EXPECT_EQ(env->start[USED], used());
+
+	/* any other value does not limit virtual swap */
+	ASSERT_EQ(0, cg_write(cg, "memory.swap.max", "4096"));
+	mark_counters(env);
+	PAGEOUT(r, 0, 64);
+	EXPECT_COUNTERS_OF(env, [ZSWPOUT] = 32, [SWPOUT_ZERO] = 32,
+			   [USED] = 64, [ZERO] = 32, [ZSWAPPED] = 32);
+	EXPECT_DATA(r, 0, 64);
+	close(fd);
+}
+
+VSWAP_TEST(cgroup, swap_max_0)
+{
+	expect_forbidden(_metadata, &self->env, "main");
+}
+
+VSWAP_TEST(cgroup, swap_max_0_parent)
+{
+	expect_forbidden(_metadata, &self->env, "");
+}
+
+VSWAP_TEST(cgroup, zswap_max)
+{
+	struct region *r = map_region(_metadata, 256, 1, -1);
+	const long max = 64 << 10;
+	char buf[32];
+	long now, stored;
+
+	snprintf(buf, sizeof(buf), "%ld", max);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", buf));
+	fill(r, 0, 256, MIXED);
+	PAGEOUT(r, 0, 256);
+	EXPECT_TRUE(WAIT_FOR(cg_stat("main", "zswap") > max - (long)psize()));
+	now = cg_long("main", "memory.zswap.current");
+	EXPECT_GT(max + (long)psize(), now);
+	stored = read_long(VSWAP "zswap") - self->env.start[ZSWAPPED];
+	EXPECT_LT(15, stored);
+	EXPECT_GT(256, stored);
+	EXPECT_COUNTERS([ZSWPOUT] = stored, [USED] = 256,
+			[CACHED] = 256 - stored, [ZSWAPPED] = stored);
+	EXPECT_DATA(r, 0, 256);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* nothing but zero pages, which take no room */
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "0"));
+	fill(r, 0, 64, ZEROED);
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 256);
+	EXPECT_COUNTERS([SWPOUT_ZERO] = 64, [USED] = 256, [ZERO] = 64,
+			[CACHED] = 192);
+	EXPECT_DATA(r, 0, 256);
+
+	/* of the parent */
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	ASSERT_EQ(0, cg_write("", "memory.zswap.max", "0"));
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 256);
+	EXPECT_COUNTERS([SWPOUT_ZERO] = 64, [USED] = 256, [ZERO] = 64,
+			[CACHED] = 192);
+	EXPECT_DATA(r, 0, 256);
+
+	ASSERT_EQ(0, cg_write("", "memory.zswap.max", "max"));
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 256);
+	EXPECT_COUNTERS([ZSWPOUT] = 192, [SWPOUT_ZERO] = 64, [USED] = 256,
+			[ZERO] = 64, [ZSWAPPED] = 192);
+	EXPECT_DATA(r, 0, 256);
+	unmap_region(r);
+}
+
+/* A large folio is no reason to take more than the limit allows. */
+VSWAP_TEST(cgroup, zswap_max_large)
+{
+	struct region *r;
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 128, 16, -1);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "32768"));
+	fill(r, 0, 128, MIXED);
+	PAGEOUT(r, 0, 128);
+	/* it is looked at before a folio is stored */
+	EXPECT_TRUE(WAIT_FOR(cg_stat("main", "zswap") > 32768 - (long)psize()));
+	EXPECT_GT(32768 + 16 * (long)psize(),
+		  cg_long("main", "memory.zswap.current"));
+	EXPECT_LT(0, read_long(VSWAP "cached") - self->env.start[CACHED]);
+	EXPECT_EQ(128, used() - self->env.start[USED]);
+	EXPECT_DATA(r, 0, 128);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/* memory.zswap.writeback makes no difference. */
+VSWAP_TEST(cgroup, writeback)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.writeback", "0"));
+	write_str(ZSWAP "shrinker_enabled", "1");
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [SWPOUT_ZERO] = 32, [USED] = 96,
+			[CACHED] = 32, [ZERO] = 32, [ZSWAPPED] = 32);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.writeback", "1"));
+	cg_write("main", "memory.reclaim", "1M");
+	ASSERT_EQ(0, write_str("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 96);
+	unmap_region(r);
+}
+
+/* The cgroup goes while its pages are out. */
+VSWAP_TEST(cgroup, removed)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	int fd = make_memfd(_metadata, 32);
+	struct region *shm = map_region(_metadata, 32, 1, fd);
+	long dying;
+
+	ASSERT_TRUE(WAIT_FOR(!dying_cgroups()));
+	ASSERT_EQ(0, cg_make("old"));
+	ASSERT_EQ(0, cg_enter("old"));
+	fill_kinds(r);
+	PAGEOUT(r, 0, 192);
+	fill(shm, 0, 32, MIXED);
+	ASSERT_EQ(0, pageout(shm, 0, 32));
+	EXPECT_STAT(224 * (long)psize(), "old", "vswap");
+	ASSERT_EQ(0, cg_enter("main"));
+	ASSERT_EQ(0, cg_remove("old"));
+
+	/* It is still there for its slots, and its parent is charged. */
+	EXPECT_STAT(224 * (long)psize(), "", "vswap");
+	dying = dying_cgroups();
+	EXPECT_LE(1, dying);
+	EXPECT_LT(0, cg_long("", "memory.zswap.current"));
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_DATA(shm, 0, 32);
+	EXPECT_COUNTERS([ZSWPIN] = 96, [SWPIN_ZERO] = 64, [USED] = -224,
+			[CACHED] = -64, [ZERO] = -64, [ZSWAPPED] = -96);
+	EXPECT_STAT(0, "", "vswap");
+	EXPECT_STAT(0, "", "zswapped");
+	unmap_region(r);
+	unmap_region(shm);
+	close(fd);
+	EXPECT_TRUE(WAIT_FOR(!dying_cgroups())) {
+		TH_LOG("%ld cgroups are left", dying_cgroups());
+	}
+}
+
+/* Many cgroups have slots side by side, and go in another order. */
+VSWAP_TEST(cgroup, many_removed)
+{
+	struct region *r[12];
+	char name[16];
+	size_t i;
+
+	ASSERT_TRUE(WAIT_FOR(!dying_cgroups()));
+	for (i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "many%zu", i);
+		ASSERT_EQ(0, cg_make(name));
+		ASSERT_EQ(0, cg_enter(name));
+		if (i < 8)
+			r[i] = map_region(_metadata, 24, 1, -1);
+		if (i < 8)
+			fill_kinds(r[i]);
+		if (i < 8)
+			PAGEOUT(r[i], 0, 24);
+	}
+	EXPECT_EQ(8 * 24, used() - self->env.start[USED]);
+	ASSERT_EQ(0, cg_enter("main"));
+	for (i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "many%zu", i * 5 % 12);
+		ASSERT_EQ(0, cg_remove(name));
+	}
+	for (i = 0; i < 8; i++)
+		EXPECT_DATA(r[i * 3 % 8], 0, 24);
+	EXPECT_EQ(self->env.start[USED], used());
+	for (i = 0; i < 8; i++)
+		unmap_region(r[i]);
+	EXPECT_TRUE(WAIT_FOR(!dying_cgroups())) {
+		TH_LOG("%ld cgroups are left", dying_cgroups());
+	}
+}
+
+/* A process that is too large for its cgroup, in one way or the other. */
+static pid_t start_hog(struct __test_metadata *_metadata, enum content content)
+{
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct region *r;
+
+		if (cg_enter("hog"))
+			_exit(2);
+		r = map_region(_metadata, (16 << 20) / psize(), 1, -1);
+		fill(r, 0, r->nr, content);
+		_exit(count_wrong(r, 0, r->nr) ? 3 : 0);
+	}
+	return pid;
+}
+
+VSWAP_TEST(cgroup, memory_max)
+{
+	int status = 0;
+	long start;
+	pid_t pid;
+
+	ASSERT_EQ(0, cg_make("hog"));
+	ASSERT_EQ(0, cg_write("hog", "memory.max", "8M"));
+	/* 16 MiB that compress go into 8 MiB */
+	EXPECT_EXIT(start_hog(_metadata, MIXED));
+	EXPECT_EQ(0, cg_key("hog", "memory.events", "oom_kill"));
+	EXPECT_LT(1000, read_key("/proc/vmstat", "zswpout") -
+			self->env.start[ZSWPOUT]);
+
+	/* 16 MiB that do not, do not, and that does not take for ever */
+	start = now_ms();
+	pid = start_hog(_metadata, NOISE);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	EXPECT_EQ(1, cg_key("hog", "memory.events", "oom_kill"));
+	EXPECT_GT(60000, now_ms() - start);
+	TH_LOG("killed after %ld ms", now_ms() - start);
+	EXPECT_TRUE(WAIT_FOR(used() == self->env.start[USED]));
+}
+
+/* Reclaim of what does not compress comes to an end. */
+VSWAP_TEST(cgroup, reclaim_incompressible)
+{
+	struct region *r = map_region(_metadata, 512, 1, -1);
+	long start, rejected = nr_rejected();
+
+	fill(r, 0, 512, NOISE);
+	start = now_ms();
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "64M"));
+	EXPECT_GT(60000, now_ms() - start);
+	TH_LOG("%ld ms, %ld tries for 512 pages", now_ms() - start,
+	       nr_rejected() - rejected);
+	EXPECT_EQ(0, read_key("/proc/vmstat", "zswpout") -
+		     self->env.start[ZSWPOUT]);
+	EXPECT_DATA(r, 0, 512);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/*
+ * control: what the administrator switches and limits
+ */
+FIXTURE(control)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(control)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(control)
+{
+	teardown(_metadata, &self->env);
+}
+
+VSWAP_TEST(control, files)
+{
+	static const struct {
+		const char *name;
+		mode_t mode;
+	} files[] = {
+		{ "enabled", 0644 }, { "limit", 0644 }, { "used", 0444 },
+		{ "cached", 0444 }, { "zero", 0444 }, { "zswap", 0444 },
+		{ "physical", 0444 }, { "alloc_fail", 0444 },
+		{ "metadata_bytes", 0444 },
+	};
+	struct stat st;
+	char path[128];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), VSWAP "%s", files[i].name);
+		ASSERT_EQ(0, stat(path, &st)) {
+			TH_LOG("%s", path);
+		}
+		EXPECT_EQ(files[i].mode, st.st_mode & 0777);
+		EXPECT_LE(0, read_long(path));
+		if (files[i].mode == 0444)
+			EXPECT_GT(0, write_str(path, "0"));
+	}
+}
+
+VSWAP_TEST(control, invalid_values)
+{
+	static const struct {
+		const char *val;
+		int err;
+	} limits[] = {
+		{ "", 0 }, { "\n", -EINVAL }, { "abc", -EINVAL },
+		{ "-1", -EINVAL }, { "12x", -EINVAL }, { "1 2", -EINVAL },
+		{ "0x", -EINVAL }, { "1.5", -EINVAL }, { "4K", -EINVAL },
+		{ "18446744073709551615", -ERANGE },
+		{ "18446744073709551616", -ERANGE },
+		{ "99999999999999999999999", -ERANGE },
+		{ "0x7fffffffffffffff", -ERANGE },
+	}, switches[] = {
+		{ "", 0 }, { "2", -EINVAL }, { "-1", -EINVAL },
+		{ "x", -EINVAL }, { "\n", -EINVAL },
+	};
+	long limit = read_long(VSWAP "limit");
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		EXPECT_EQ(limits[i].err, write_str(VSWAP "limit", limits[i].val)) {
+			TH_LOG("limit '%s'", limits[i].val);
+		}
+		EXPECT_EQ(limit, read_long(VSWAP "limit"));
+	}
+	for (i = 0; i < ARRAY_SIZE(switches); i++) {
+		EXPECT_EQ(switches[i].err,
+			  write_str(VSWAP "enabled", switches[i].val)) {
+			TH_LOG("enabled '%s'", switches[i].val);
+		}
+		EXPECT_EQ(1, read_long(VSWAP "enabled"));
+	}
+
+	/* what is understood, in whole clusters */
+	EXPECT_EQ(0, write_str(VSWAP "limit", "0x10000\n"));
+	EXPECT_EQ(0x10000, read_long(VSWAP "limit"));
+	EXPECT_EQ(0, write_str(VSWAP "limit", "1025"));
+	EXPECT_LE(1025, read_long(VSWAP "limit"));
+	EXPECT_EQ(0, read_long(VSWAP "limit") % cluster);
+	EXPECT_EQ(0, write_str(VSWAP "limit", "1"));
+	EXPECT_LE(1, read_long(VSWAP "limit"));
+	EXPECT_EQ(0, write_str(VSWAP "limit", "0"));
+	EXPECT_EQ(0, read_long(VSWAP "limit"));
+	EXPECT_EQ(0, write_long(VSWAP "limit", limit));
+	EXPECT_EQ(limit, read_long(VSWAP "limit"));
+}
+
+VSWAP_TEST(control, limit)
+{
+	struct region *r = map_region(_metadata, 3 * cluster, 1, -1);
+	long limit = read_long(VSWAP "limit");
+	size_t i;
+
+	if (self->env.start[USED])
+		SKIP(return, "virtual swap is in use");
+	for (i = 0; i < r->nr; i++)
+		fill(r, i, 1, i % 4 ? ZEROED : MIXED);
+	ASSERT_EQ(0, write_long(VSWAP "limit", 2 * cluster));
+	ASSERT_EQ(2 * cluster, read_long(VSWAP "limit"));
+	ASSERT_EQ(0, pageout(r, 0, r->nr));
+	EXPECT_EQ(2 * cluster, used());
+	EXPECT_EQ(2 * cluster, count_swapped(r, 0, r->nr));
+	/* once for each folio that found no slot */
+	EXPECT_COUNTERS([ZSWPOUT] = cluster / 2, [SWPOUT_ZERO] = cluster * 3 / 2,
+			[USED] = 2 * cluster, [ZERO] = cluster * 3 / 2,
+			[ZSWAPPED] = cluster / 2, [ALLOC_FAIL] = cluster);
+	/* reclaim knows that there is no room */
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "1G"));
+	EXPECT_EQ(2 * cluster, used());
+
+	/* room for more */
+	ASSERT_EQ(0, write_long(VSWAP "limit", limit));
+	ASSERT_EQ(0, pageout(r, 0, r->nr));
+	EXPECT_EQ(3 * cluster, used());
+	EXPECT_EQ(3 * cluster, count_swapped(r, 0, r->nr));
+
+	/* below what is in use: nothing comes back by itself */
+	ASSERT_EQ(0, write_str(VSWAP "limit", "0"));
+	EXPECT_EQ(3 * cluster, used());
+	EXPECT_DATA(r, 0, r->nr);
+	EXPECT_EQ(0, used());
+	mark_counters(&self->env);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	EXPECT_COUNTERS([ALLOC_FAIL] = 64);
+	EXPECT_EQ(64, count_present(r, 0, 64));
+	EXPECT_DATA(r, 0, 64);
+	unmap_region(r);
+}
+
+/* A cluster that is full of slots is full for large folios as well. */
+VSWAP_TEST(control, limit_large)
+{
+	struct region *r;
+
+	if (self->env.start[USED])
+		SKIP(return, "virtual swap is in use");
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 2 * cluster, 16, -1);
+	fill(r, 0, r->nr, ZEROED);
+	EXPECT_EQ(16, count_large(r, 0, 16));
+	ASSERT_EQ(0, write_long(VSWAP "limit", cluster));
+	ASSERT_EQ(0, pageout(r, 0, r->nr));
+	EXPECT_EQ(cluster, used());
+	EXPECT_LT(self->env.start[ALLOC_FAIL], read_long(VSWAP "alloc_fail"));
+	EXPECT_DATA(r, 0, r->nr);
+	EXPECT_EQ(0, used());
+	unmap_region(r);
+}
+
+/* Slots that only the swap cache holds are taken back near the limit. */
+VSWAP_TEST(control, limit_shared)
+{
+	struct region *r = map_region(_metadata, cluster, 1, -1);
+	struct region *more = map_region(_metadata, cluster, 1, -1);
+	struct gate gate;
+	pid_t pid;
+
+	if (self->env.start[USED])
+		SKIP(return, "virtual swap is in use");
+	fill(r, 0, r->nr, ZEROED);
+	fill(more, 0, more->nr, ZEROED);
+	PAGEOUT(r, 0, r->nr);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		_exit(0);
+	}
+	/* mapped here, with a slot that the child refers to until it ends */
+	EXPECT_DATA(r, 0, r->nr);
+	EXPECT_EQ(cluster, used());
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+
+	ASSERT_EQ(0, write_long(VSWAP "limit", cluster));
+	/* the first folio takes back, and the next finds what was taken back */
+	ASSERT_EQ(0, pageout(more, 0, more->nr));
+	EXPECT_LE(cluster - 1, count_swapped(more, 0, more->nr));
+	ASSERT_EQ(0, pageout(more, 0, more->nr));
+	EXPECT_EQ(cluster, count_swapped(more, 0, more->nr));
+	EXPECT_EQ(cluster, used());
+	EXPECT_DATA(more, 0, more->nr);
+	EXPECT_DATA(r, 0, r->nr);
+	unmap_region(r);
+	unmap_region(more);
+	EXPECT_EQ(0, used());
+}
+
+VSWAP_TEST(control, disabled)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct region *new = map_region(_metadata, 32, 1, -1);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	EXPECT_EQ(0, read_long(VSWAP "enabled"));
+	fill(new, 0, 32, MIXED);
+	ASSERT_EQ(0, pageout(new, 0, 32));
+	EXPECT_COUNTERS();
+	EXPECT_EQ(32, count_present(new, 0, 32));
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "1G"));
+	EXPECT_COUNTERS();
+	EXPECT_DATA(new, 0, 32);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "1"));
+	mark_counters(&self->env);
+	PAGEOUT(new, 0, 32);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [USED] = 32, [ZSWAPPED] = 32);
+	EXPECT_DATA(new, 0, 32);
+	unmap_region(r);
+	unmap_region(new);
+}
+
+VSWAP_TEST(control, zswap_disabled)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct region *new = map_region(_metadata, 32, 1, -1);
+	int fd = make_memfd(_metadata, 32);
+	struct region *shm = map_region(_metadata, 32, 1, fd);
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	fill(shm, 0, 32, MIXED);
+	ASSERT_EQ(0, pageout(shm, 0, 32));
+	mark_counters(&self->env);
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
+
+	/* nothing goes out, not even zero pages */
+	fill(new, 0, 16, MIXED);
+	fill(new, 16, 16, ZEROED);
+	ASSERT_EQ(0, pageout(new, 0, 32));
+	EXPECT_EQ(32, count_present(new, 0, 32));
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "1G"));
+	EXPECT_COUNTERS();
+
+	/* what waits in the swap cache goes on waiting */
+	EXPECT_DATA(new, 0, 32);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_DATA(shm, 0, 32);
+	EXPECT_COUNTERS([ZSWPIN] = 64, [SWPIN_ZERO] = 32, [USED] = -128,
+			[CACHED] = -32, [ZERO] = -32, [ZSWAPPED] = -64);
+	unmap_region(r);
+	unmap_region(new);
+	unmap_region(shm);
+	close(fd);
+}
+
+/* Switched while a page is in the swap cache, with its slot shared. */
+VSWAP_TEST(control, zswap_toggled)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct gate gate;
+	pid_t pid;
+
+	fill_kinds(r);
+	PAGEOUT(r, 0, 96);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 96);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 0, 96);
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
+	mark_counters(&self->env);
+	/* they have slots, so they are unmapped, and then refused */
+	PAGEOUT(r, 0, 96);
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 96);
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "1"));
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 96);
+	EXPECT_EQ(32, read_key("/proc/vmstat", "zswpout") -
+		      self->env.last[ZSWPOUT]);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+VSWAP_TEST(control, compressor_changed)
+{
+	static const char * const names[] = { "lz4", "zstd", "lzo" };
+	struct region *r[3];
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		if (write_str(ZSWAP "compressor", names[i]))
+			SKIP(return, "no %s in this kernel", names[i]);
+		r[i] = map_region(_metadata, 64, 1, -1);
+		fill(r[i], 0, 64, MIXED);
+		PAGEOUT(r[i], 0, 64);
+	}
+	EXPECT_COUNTERS([ZSWPOUT] = 192, [USED] = 192, [ZSWAPPED] = 192);
+	for (i = 0; i < 3; i++) {
+		EXPECT_DATA(r[i], 0, 64);
+		unmap_region(r[i]);
+	}
+	EXPECT_EQ(self->env.start[USED], used());
+}
+
+/* No more room in the pool, for whatever reason. */
+static void expect_pool_full(struct __test_metadata *_metadata,
+			     struct env *env, struct region *r)
+{
+	long start;
+
+	mark_counters(env);
+	fill(r, 0, 64, MIXED);
+	fill(r, 64, 64, ZEROED);
+	ASSERT_EQ(0, pageout(r, 0, 128));
+	/* zero pages take no room */
+	EXPECT_COUNTERS_OF(env, [SWPOUT_ZERO] = 64, [USED] = 128,
+			   [CACHED] = 64, [ZERO] = 64);
+	EXPECT_DATA(r, 0, 128);
+	start = now_ms();
+	EXPECT_EQ(-EAGAIN, cg_write("main", "memory.reclaim", "1G"));
+	EXPECT_GT(60000, now_ms() - start);
+	EXPECT_EQ(0, read_key("/proc/vmstat", "zswpout") - env->last[ZSWPOUT]);
+	EXPECT_DATA(r, 0, 128);
+}
+
+VSWAP_TEST(control, pool_full)
+{
+	struct region *old = map_region(_metadata, 256, 1, -1);
+	struct region *r = map_region(_metadata, 128, 1, -1);
+
+	fill(old, 0, 256, MIXED);
+	PAGEOUT(old, 0, 256);
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "0"));
+	expect_pool_full(_metadata, &self->env, r);
+	EXPECT_DATA(old, 0, 128);
+
+	/* accepted again */
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "20"));
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 128);
+	EXPECT_COUNTERS([ZSWPOUT] = 64, [SWPOUT_ZERO] = 64, [USED] = 128,
+			[ZERO] = 64, [ZSWAPPED] = 64);
+	EXPECT_DATA(r, 0, 128);
+	EXPECT_DATA(old, 0, 256);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+	unmap_region(old);
+}
+
+/* One percent of RAM, filled with what hardly compresses. */
+VSWAP_TEST(control, pool_filled)
+{
+	struct region *r = map_region(_metadata, 128, 1, -1), *old;
+	struct sysinfo info;
+	size_t nr, i, stored;
+
+	ASSERT_EQ(0, sysinfo(&info));
+	nr = info.totalram * info.mem_unit / 100 * 10 / 7 / psize();
+	if (nr * psize() > 48 << 20)
+		SKIP(return, "too much memory");
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "1"));
+	old = map_region(_metadata, nr, 1, -1);
+	for (i = 0; i < nr; i += 256) {
+		size_t step = nr - i < 256 ? nr - i : 256;
+
+		fill(old, i, step, POOR);
+		ASSERT_EQ(0, pageout(old, i, step));
+	}
+	stored = read_long(VSWAP "zswap") - self->env.start[ZSWAPPED];
+	EXPECT_LT(nr / 3, stored);
+	EXPECT_GT(nr, stored);
+	EXPECT_EQ(nr, used() - self->env.start[USED]);
+	EXPECT_LT(0, read_long(VSWAP "cached") - self->env.start[CACHED]);
+
+	/* a little less than full is still full */
+	EXPECT_DATA(old, 0, 8);
+	expect_pool_full(_metadata, &self->env, r);
+	EXPECT_DATA(old, 0, nr);
+	EXPECT_EQ(self->env.start[USED], used());
+
+	/* and empty is not */
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 128);
+	EXPECT_COUNTERS([ZSWPOUT] = 64, [SWPOUT_ZERO] = 64, [USED] = 128,
+			[ZERO] = 64, [ZSWAPPED] = 64);
+	EXPECT_DATA(r, 0, 128);
+	unmap_region(r);
+	unmap_region(old);
+}
+
+/* @nr pages out, one megabyte at a time. */
+static struct region *many_out(struct __test_metadata *_metadata, size_t nr,
+			       enum content content)
+{
+	struct region *r = map_region(_metadata, nr, 1, -1);
+	size_t i, step = 256;
+
+	for (i = 0; i < nr; i += step) {
+		if (content == ZEROED) {
+			size_t j;
+
+			for (j = i; j < i + step; j++)
+				r->addr[j * psize()] = 0;
+		} else {
+			fill(r, i, step, content);
+		}
+		ASSERT_EQ(0, pageout(r, i, step));
+	}
+	return r;
+}
+
+/* Kernel memory per slot in full clusters, in hundredths of a byte. */
+static void expect_bytes(struct __test_metadata *_metadata, const char *what,
+			 long bytes, size_t nr, long max)
+{
+	/* A lock is larger when it is debugged. */
+	if (config_on("CONFIG_DEBUG_SPINLOCK") || config_on("CONFIG_KASAN"))
+		max += 100;
+	TH_LOG("%ld.%02ld bytes for a %s page", bytes / (long)nr,
+	       bytes * 100 / (long)nr % 100, what);
+	EXPECT_GE(max, bytes * 100 / (long)nr);
+}
+
+VSWAP_TEST(control, metadata)
+{
+	const size_t nr = 8 * cluster, nr_zero = 64 * cluster;
+	long before, after, full, start = metadata();
+	struct region *r;
+
+	if (self->env.start[USED])
+		SKIP(return, "virtual swap is in use");
+	EXPECT_LT(0, start);
+	r = many_out(_metadata, nr, MIXED);
+	EXPECT_EQ(nr, used());
+	full = metadata();
+	expect_bytes(_metadata, "zswap", full - start, nr, 1830);
+	/* tables of clusters go with their last slot */
+	EXPECT_DATA(r, 0, nr / 2);
+	EXPECT_EQ(nr / 2, used());
+	EXPECT_EQ(start + (full - start) / 2, metadata());
+	unmap_region(r);
+	EXPECT_EQ(0, used());
+	EXPECT_EQ(start, metadata());
+
+	/* so many that the array of clusters has to grow */
+	r = many_out(_metadata, nr_zero, ZEROED);
+	EXPECT_EQ(nr_zero, used());
+	EXPECT_EQ(nr_zero, read_long(VSWAP "zero"));
+	expect_bytes(_metadata, "zero", metadata() - start, nr_zero, 1030);
+	unmap_region(r);
+	EXPECT_EQ(0, used());
+	before = metadata();
+	EXPECT_LT(start, before);
+	EXPECT_EQ(0, (before - start) % psize());
+	EXPECT_GT(8 * (long)psize(), before - start);
+
+	/* and next time it has not */
+	r = many_out(_metadata, nr_zero, ZEROED);
+	EXPECT_EQ(nr_zero, used());
+	unmap_region(r);
+	EXPECT_EQ(0, used());
+	after = metadata();
+	EXPECT_EQ(before, after);
+}
+
+/* A table of backing words goes with the last backing of the cluster. */
+VSWAP_TEST(control, backing_tables)
+{
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	long start, zero, both;
+
+	if (self->env.start[USED])
+		SKIP(return, "virtual swap is in use");
+	start = metadata();
+	fill(r, 0, 32, ZEROED);
+	fill(r, 32, 32, MIXED);
+	PAGEOUT(r, 0, 32);
+	zero = metadata();
+	EXPECT_LT(start, zero);
+	PAGEOUT(r, 32, 32);
+	both = metadata();
+	EXPECT_EQ(cluster * (long)sizeof(long), both - zero);
+	EXPECT_DATA(r, 32, 31);
+	EXPECT_EQ(both, metadata());
+	EXPECT_DATA(r, 63, 1);
+	EXPECT_EQ(zero, metadata());
+	EXPECT_DATA(r, 0, 32);
+	EXPECT_EQ(start, metadata());
+	unmap_region(r);
+}
+
+/* What a single mapping may ask for, in quarters of RAM. */
+static bool may_map(int quarters)
+{
+	struct sysinfo info;
+	size_t len;
+	void *map;
+
+	if (sysinfo(&info))
+		return false;
+	len = (size_t)info.totalram * info.mem_unit / 4 * quarters;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED)
+		return false;
+	munmap(map, len);
+	return true;
+}
+
+VSWAP_TEST(control, overcommit)
+{
+	ASSERT_EQ(0, write_str("/proc/sys/vm/overcommit_memory", "0"));
+	EXPECT_TRUE(may_map(10));
+	EXPECT_FALSE(may_map(14));
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	EXPECT_TRUE(may_map(3));
+	EXPECT_FALSE(may_map(10));
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "1"));
+	EXPECT_TRUE(may_map(10));
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
+	EXPECT_TRUE(may_map(3));
+	EXPECT_FALSE(may_map(10));
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "1"));
+	/* no more than the limit */
+	ASSERT_EQ(0, write_str(VSWAP "limit", "0"));
+	EXPECT_FALSE(may_map(10));
+}
+
+/*
+ * device: next to a swap device
+ */
+FIXTURE(device)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(device)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(device)
+{
+	teardown(_metadata, &self->env);
+}
+
+static bool need_device(struct __test_metadata *_metadata, struct env *env)
+{
+	env->dev = getenv("VSWAP_TEST_DEV");
+	if (!env->dev)
+		SKIP(return false, "VSWAP_TEST_DEV names no device");
+	return true;
+}
+
+static long swap_free_pages(void)
+{
+	return meminfo_kb("SwapFree") / (psize() >> 10);
+}
+
+/*
+ * Until something may be moved, what is virtual stays virtual, and what goes
+ * out with a device on is not.
+ */
+VSWAP_TEST(device, on_and_off)
+{
+	struct region *old = map_region(_metadata, 192, 1, -1);
+	struct region *new = map_region(_metadata, 192, 1, -1);
+	int fd = make_memfd(_metadata, 64);
+	struct region *shm = map_region(_metadata, 64, 1, fd);
+	long nr_free;
+	size_t i;
+	int round;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	for (round = 0; round < 2; round++) {
+		fill_kinds(old);
+		PAGEOUT(old, 0, 192);
+		fill(shm, 0, 32, MIXED);
+		ASSERT_EQ(0, pageout(shm, 0, 32));
+		mark_counters(&self->env);
+		EXPECT_EQ(224, used() - self->env.start[USED]);
+
+		ASSERT_EQ(0, swapon(self->env.dev, 0));
+		EXPECT_TRUE(have_swap_device());
+		nr_free = swap_free_pages();
+		EXPECT_LT(1024, nr_free);
+		fill_kinds(new);
+		PAGEOUT(new, 0, 192);
+		fill(shm, 32, 32, MIXED);
+		ASSERT_EQ(0, pageout(shm, 32, 32));
+		EXPECT_EQ(224, nr_free - swap_free_pages());
+		EXPECT_EQ(224, used() - self->env.start[USED]);
+		EXPECT_EQ(0, read_long(VSWAP "physical"));
+		for (i = 0; i < 192; i++) {
+			EXPECT_NE(swap_type(pagemap_of(page_addr(new, i))),
+				  swap_type(pagemap_of(page_addr(old, i))));
+		}
+
+		/* what was virtual comes back, and goes out to the device */
+		mark_counters(&self->env);
+		EXPECT_DATA(old, 0, 96);
+		EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [USED] = -96,
+				[CACHED] = -32, [ZERO] = -32, [ZSWAPPED] = -32);
+		PAGEOUT(old, 0, 48);
+		EXPECT_EQ(128, used() - self->env.start[USED]);
+		EXPECT_EQ(swap_type(pagemap_of(page_addr(new, 0))),
+			  swap_type(pagemap_of(page_addr(old, 0))));
+		EXPECT_DATA(new, 0, 96);
+		EXPECT_DATA(shm, 0, 16);
+		EXPECT_EQ(112, used() - self->env.start[USED]);
+
+		/* the device goes, and virtual slots are in use */
+		mark_counters(&self->env);
+		ASSERT_EQ(0, swapoff(self->env.dev));
+		EXPECT_FALSE(have_swap_device());
+		EXPECT_EQ(112, used() - self->env.start[USED]);
+		EXPECT_EQ(0, swap_free_pages());
+		EXPECT_EQ(192, count_present(new, 0, 192));
+		EXPECT_EQ(96, count_swapped(old, 96, 96));
+		EXPECT_DATA(new, 0, 192);
+		EXPECT_DATA(old, 0, 192);
+		EXPECT_DATA(shm, 0, 64);
+		EXPECT_EQ(self->env.start[USED], used());
+
+		/* virtual again */
+		PAGEOUT(new, 0, 192);
+		EXPECT_EQ(192, used() - self->env.start[USED]);
+		EXPECT_DATA(new, 0, 192);
+	}
+	unmap_region(old);
+	unmap_region(new);
+	unmap_region(shm);
+	close(fd);
+}
+
+/* With the device on, and zswap off, nothing has changed. */
+VSWAP_TEST(device, without_zswap)
+{
+	struct region *old = map_region(_metadata, 64, 1, -1);
+	struct region *r = map_region(_metadata, 64, 1, -1);
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	fill(old, 0, 64, MIXED);
+	PAGEOUT(old, 0, 64);
+	ASSERT_EQ(0, swapon(self->env.dev, 0));
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
+	fill(r, 0, 64, NOISE);
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 64);
+	EXPECT_TRUE(WAIT_FOR(read_key("/proc/vmstat", "pswpout") -
+			     self->env.last[PSWPOUT] == 64));
+	EXPECT_EQ(64, used() - self->env.start[USED]);
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_DATA(old, 0, 64);
+	EXPECT_EQ(self->env.start[USED], used());
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	EXPECT_DATA(r, 0, 64);
+	unmap_region(r);
+	unmap_region(old);
+}
+
+/* What waits in the swap cache when the device comes and goes. */
+VSWAP_TEST(device, swap_cache)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	struct gate gate;
+	pid_t pid;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	fill_kinds(r);
+	PAGEOUT(r, 0, 192);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 192);
+		_exit(0);
+	}
+	EXPECT_DATA(r, 0, 96);
+	ASSERT_EQ(0, swapon(self->env.dev, 0));
+	/* virtual slots that are still shared are used again */
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 96);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [CACHED] = -32, [ZSWAPPED] = 32);
+	cg_write("main", "memory.reclaim", "4M");
+	EXPECT_DATA(r, 0, 48);
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+}
+
+/* Large folios, on both sides of a swapoff. */
+VSWAP_TEST(device, large)
+{
+	struct region *old, *new;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	old = map_region(_metadata, 64, 16, -1);
+	new = map_region(_metadata, 64, 16, -1);
+	fill(old, 0, 64, MIXED);
+	PAGEOUT(old, 0, 64);
+	ASSERT_EQ(0, swapon(self->env.dev, 0));
+	fill(new, 0, 64, MIXED);
+	PAGEOUT(new, 0, 64);
+	EXPECT_EQ(64, used() - self->env.start[USED]);
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	EXPECT_DATA(new, 0, 64);
+	EXPECT_DATA(old, 0, 64);
+	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(old);
+	unmap_region(new);
+}
+
+static pid_t main_pid;
+
+static void at_exit(void)
+{
+	if (getpid() != main_pid)
+		return;
+	remove_cgroups();
+	restore_settings();
+}
+
+int main(int argc, char **argv)
+{
+	main_pid = getpid();
+	read_config();
+	if (!geteuid()) {
+		find_cgroup2();
+		save_settings();
+		atexit(at_exit);
+	}
+	return test_harness_run(argc, argv);
+}
