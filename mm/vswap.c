@@ -4,7 +4,7 @@
  *
  *    PTE, shmem          the hidden device            where the data is
  *
- *    swap entry ───────► virtual slot ──────────────► nowhere but in the
+ *    swap entry -------> virtual slot --------------> nowhere but in the
  *    (stays the same     swap table word:             swap cache
  *     while the page       PFN or shadow, count,      zero page: a flag
  *     is out)              zero flag                  zswap entry
@@ -45,7 +45,7 @@
  *	folio lock
  *	  page table lock
  *	    percpu_swap_cluster.lock
- *	      lock of a virtual cluster (a lockdep class of its own)
+ *	      virtual cluster (a lockdep class of its own)
  *		si->lock
  *		zsmalloc, list_lru
  *
@@ -127,7 +127,7 @@ static unsigned long vswap_ahead(void)
  * The memory cgroup of each slot in use is pinned by one reference, and the
  * counter of a cgroup takes 2^31. Leave half of them to physical slots.
  */
-#define VSWAP_MAX_SLOTS		(1UL << 30)
+#define VSWAP_MAX_SLOTS		BIT(30)
 /* Of the vmalloc space, the array may reserve this share */
 #define VSWAP_VMALLOC_SHARE	64
 /* Slots per page of RAM: what can be reached, and what may be used */
@@ -583,6 +583,7 @@ static int vswap_create(void)
 	if (err)
 		goto free_area;
 
+	/* Pairs with the dependent read in swap_type_to_info(). */
 	smp_store_release(&swap_info[VSWAP_TYPE], vswap_si);
 	static_branch_enable(&vswap_key);
 	return 0;
@@ -678,13 +679,13 @@ bool vswap_should_split(struct folio *folio)
 /**
  * vswap_split_folio() - split a large folio that is swapped out in memory
  * @folio: anonymous folio in the swap cache, unmapped
- * @list: where the pages behind the first go
+ * @list: where the pages go
  *
  * split_folio_to_list() wants a mapping to find the anon_vma by. Here all
  * page tables hold swap entries, so nothing has to be mapped again.
  *
- * Context: The folio is locked and isolated from the LRU. On success it is
- * the first page, and the others are isolated, unlocked and on @list.
+ * Context: The folio is locked and isolated from the LRU. On success its pages
+ * are folios of their own, isolated, unlocked and on @list.
  * Return: true on success, false if somebody else holds the folio.
  */
 bool vswap_split_folio(struct folio *folio, struct list_head *list)
@@ -698,7 +699,7 @@ bool vswap_split_folio(struct folio *folio, struct list_head *list)
 		return false;
 
 	count_mthp_stat(order, MTHP_STAT_SWPOUT_FALLBACK);
-	for (i = 1; i < nr; i++) {
+	for (i = 0; i < nr; i++) {
 		new = page_folio(page + i);
 		list_add_tail(&new->lru, list);
 		folio_unlock(new);
@@ -757,6 +758,7 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 	return err ?: count;
 }
+
 static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
 
 static ssize_t limit_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -789,6 +791,7 @@ static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 	return ret;
 }
+
 static struct kobj_attribute limit_attr = __ATTR_RW(limit);
 
 #define VSWAP_STAT_ATTR(_name, _item)					\
@@ -814,6 +817,7 @@ static ssize_t cached_show(struct kobject *kobj, struct kobj_attribute *attr,
 
 	return sysfs_emit(buf, "%ld\n", max(cached, 0L));
 }
+
 static struct kobj_attribute cached_attr = __ATTR_RO(cached);
 
 static ssize_t metadata_bytes_show(struct kobject *kobj,
@@ -830,6 +834,7 @@ static ssize_t metadata_bytes_show(struct kobject *kobj,
 
 	return sysfs_emit(buf, "%lu\n", bytes);
 }
+
 static struct kobj_attribute metadata_bytes_attr = __ATTR_RO(metadata_bytes);
 
 static struct attribute *vswap_attrs[] = {

@@ -281,7 +281,7 @@ static void vswap_test_capacity(struct kunit *test)
 
 static void vswap_test_grow(struct kunit *test)
 {
-	unsigned long pages, mapped, i;
+	unsigned long pages, mapped, room, i;
 	unsigned int noreclaim;
 
 	noreclaim = vswap_lock_growth();
@@ -291,8 +291,8 @@ static void vswap_test_grow(struct kunit *test)
 	vswap_set_grow_mark();
 
 	KUNIT_EXPECT_EQ(test, vswap_array_pages, pages + 1);
-	KUNIT_EXPECT_EQ(test, vswap_mapped + 1, min(vswap_capacity + 1,
-			(pages + 1) * PAGE_SIZE / sizeof(struct swap_cluster_info)));
+	room = (pages + 1) * PAGE_SIZE / sizeof(struct swap_cluster_info);
+	KUNIT_EXPECT_EQ(test, vswap_mapped + 1, min(vswap_capacity + 1, room));
 	KUNIT_EXPECT_EQ(test, (unsigned long)vswap_si->max,
 			(vswap_mapped + 1) * SWAPFILE_CLUSTER);
 
@@ -373,4 +373,5 @@ static struct kunit_suite vswap_test_suite = {
 	.init = vswap_test_init,
 	.test_cases = vswap_test_cases,
 };
+
 kunit_test_suite(vswap_test_suite);
