@@ -75,6 +75,7 @@
 #include <linux/sysfs.h>
 #include <linux/swap.h>
 #include <linux/swapfile.h>
+#include <linux/swap_ops.h>
 #include <linux/vmalloc.h>
 #include <linux/zswap.h>
 #include "swap.h"
@@ -92,7 +93,9 @@ struct swap_info_struct *vswap_si;
 DEFINE_PER_CPU(long [VSWAP_NR_STATS], vswap_stats);
 
 /* May new folios get virtual slots? /sys/kernel/mm/swap/vswap/enabled */
-bool vswap_on = true;
+bool vswap_on;
+/* Shall it be on from boot? "vswap=" on the kernel command line */
+static bool vswap_boot_on __initdata = true;
 
 /* Creation, and what users switch. Never taken in reclaim. */
 static DEFINE_MUTEX(vswap_create_lock);
@@ -139,7 +142,7 @@ static unsigned long vswap_max_clusters(void)
 	unsigned long vmalloc = VMALLOC_END - VMALLOC_START;
 	unsigned long slots;
 
-	slots = min3(VSWAP_MAX_SLOTS, swapfile_maximum_size,
+	slots = min3(VSWAP_MAX_SLOTS, arch_max_swapfile_size(),
 		     totalram_pages() * VSWAP_CAPACITY_RATIO);
 
 	return min(slots / SWAPFILE_CLUSTER, vmalloc / VSWAP_VMALLOC_SHARE /
@@ -208,13 +211,17 @@ static int vswap_map_page(void)
 {
 	unsigned long start = (unsigned long)vswap_area->addr +
 			      vswap_array_pages * PAGE_SIZE;
+	gfp_t gfp = GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN;
 	unsigned long end, bytes;
 	struct page *page;
 	int err;
 
 	lockdep_assert_held(&vswap_grow_lock);
 
-	page = alloc_page(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	/* Ahead of use, leave the reserves alone. */
+	if (atomic_long_read(&vswap_nr_clusters) < vswap_mapped)
+		gfp |= __GFP_NOMEMALLOC;
+	page = alloc_page(gfp);
 	if (!page)
 		return -ENOMEM;
 	err = vm_area_map_pages(vswap_area, start, start + PAGE_SIZE, &page);
@@ -229,7 +236,7 @@ static int vswap_map_page(void)
 	bytes = vswap_array_pages * PAGE_SIZE;
 	end = min(bytes / sizeof(struct swap_cluster_info), vswap_capacity + 1);
 	vswap_add_clusters(vswap_mapped ? vswap_mapped + 1 : 0, end);
-	vswap_mapped = end - 1;
+	WRITE_ONCE(vswap_mapped, end - 1);
 	trace_vswap_grow(vswap_mapped, atomic_long_read(&vswap_nr_clusters),
 			 vswap_limit);
 
@@ -250,17 +257,26 @@ static bool vswap_need_grow(void)
 void vswap_grow(void)
 {
 	unsigned int noreclaim;
+	bool urgent;
 
 	if (likely(!vswap_need_grow()))
 		return;
 
-	noreclaim = vswap_lock_growth();
+	/* While mapped clusters are left, nobody waits for who maps more. */
+	urgent = atomic_long_read(&vswap_nr_clusters) >= READ_ONCE(vswap_mapped);
+	noreclaim = memalloc_noreclaim_save();
+	if (urgent)
+		mutex_lock(&vswap_grow_lock);
+	else if (!mutex_trylock(&vswap_grow_lock))
+		goto out;
 	while (vswap_need_grow()) {
 		if (vswap_map_page())
 			break;
 		vswap_set_grow_mark();
 	}
-	vswap_unlock_growth(noreclaim);
+	mutex_unlock(&vswap_grow_lock);
+out:
+	memalloc_noreclaim_restore(noreclaim);
 }
 
 /**
@@ -271,7 +287,7 @@ void vswap_grow(void)
  */
 bool vswap_full(void)
 {
-	return atomic_long_read(&vswap_nr_clusters) >= READ_ONCE(vswap_limit);
+	return atomic_long_read(&vswap_nr_clusters) >= (long)READ_ONCE(vswap_limit);
 }
 
 /**
@@ -285,7 +301,7 @@ bool vswap_get_cluster(void)
 	long nr = atomic_long_read(&vswap_nr_clusters);
 
 	do {
-		if (nr >= READ_ONCE(vswap_limit))
+		if (nr >= (long)READ_ONCE(vswap_limit))
 			return false;
 	} while (!atomic_long_try_cmpxchg_relaxed(&vswap_nr_clusters, &nr, nr + 1));
 
@@ -299,7 +315,9 @@ bool vswap_get_cluster(void)
  */
 void vswap_put_cluster(void)
 {
-	atomic_long_dec(&vswap_nr_clusters);
+	long nr = atomic_long_dec_return(&vswap_nr_clusters);
+
+	VM_WARN_ON_ONCE(nr < 0);
 }
 
 /*
@@ -515,6 +533,12 @@ void vswap_drop_range(swp_entry_t entry, unsigned int nr)
 	swap_cluster_unlock(ci);
 }
 
+/*
+ * No request is ever made: see __swap_writepage() and swap_read_folio(). But
+ * reclaim asks the operations of a device what they forbid, which is nothing.
+ */
+static const struct swap_ops vswap_ops = { };
+
 static void vswap_users_release(struct percpu_ref *ref)
 {
 	/* The virtual device is never switched off. */
@@ -536,6 +560,7 @@ static struct swap_info_struct *vswap_alloc_si(void)
 	/* Reads are memory copies: no readahead, and no slot kept for later. */
 	si->flags = SWP_USED | SWP_WRITEOK | SWP_SOLIDSTATE |
 		    SWP_SYNCHRONOUS_IO | SWP_VIRTUAL;
+	si->ops = &vswap_ops;
 	spin_lock_init(&si->lock);
 	swap_cluster_lists_init(si);
 	plist_node_init(&si->list, 0);
@@ -639,7 +664,7 @@ unsigned long vswap_free_pages(void)
 		return 0;
 
 	limit = READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER;
-	used = atomic_long_read(&vswap_nr_clusters) * SWAPFILE_CLUSTER;
+	used = max(atomic_long_read(&vswap_nr_clusters), 0L) * SWAPFILE_CLUSTER;
 	/* Clusters in use may have slots left. Counting them costs more. */
 	if (used >= limit)
 		used = vswap_used_pages();
@@ -656,7 +681,8 @@ unsigned long vswap_free_pages(void)
  * compress keeps the others in memory. If zswap refused it although it has
  * room, the pages are worth trying one by one.
  *
- * Context: The folio is locked.
+ * Context: The folio is locked. It is in the swap cache, or has just been
+ * taken out of it again.
  * Return: true if @folio is large and should be split.
  */
 bool vswap_should_split(struct folio *folio)
@@ -664,12 +690,17 @@ bool vswap_should_split(struct folio *folio)
 	struct mem_cgroup *memcg;
 	long nr;
 
-	if (!folio_test_large(folio) || !vswap_wanted())
+	if (!folio_test_large(folio) || !vswap_exists() || !zswap_is_enabled())
+		return false;
+	/* Slots that a folio has stay virtual when a swap device comes. */
+	if (folio_test_swapcache(folio) ? !vswap_entry(folio->swap) : !vswap_wanted())
 		return false;
 
+	nr = zswap_headroom();
 	rcu_read_lock();
 	memcg = folio_memcg(folio);
-	nr = memcg ? mem_cgroup_get_nr_swap_pages(memcg) : get_nr_swappable_pages();
+	if (memcg)
+		nr = mem_cgroup_limit_zswap(memcg, nr);
 	rcu_read_unlock();
 
 	return nr > 0;
@@ -682,7 +713,9 @@ bool vswap_should_split(struct folio *folio)
  * @list: where the pages go
  *
  * split_folio_to_list() wants a mapping to find the anon_vma by. Here all
- * page tables hold swap entries, so nothing has to be mapped again.
+ * page tables hold swap entries, so nothing has to be mapped again, and no
+ * mmap lock is needed: the folio lock keeps faults from mapping it meanwhile,
+ * and counts of slots change under the lock of the cluster alone.
  *
  * Context: The folio is locked and isolated from the LRU. On success its pages
  * are folios of their own, isolated, unlocked and on @list.
@@ -698,7 +731,13 @@ bool vswap_split_folio(struct folio *folio, struct list_head *list)
 	if (!folio_test_anon(folio) || folio_split_unmapped(folio, 0))
 		return false;
 
+	if (order >= HPAGE_PMD_ORDER) {
+		count_memcg_folio_events(folio, THP_SWPOUT_FALLBACK, 1);
+		count_vm_event(THP_SWPOUT_FALLBACK);
+		count_vm_event(THP_SPLIT_PAGE);
+	}
 	count_mthp_stat(order, MTHP_STAT_SWPOUT_FALLBACK);
+	count_mthp_stat(order, MTHP_STAT_SPLIT);
 	for (i = 0; i < nr; i++) {
 		new = page_folio(page + i);
 		list_add_tail(&new->lru, list);
@@ -868,33 +907,48 @@ static int __init vswap_sysfs_init(void)
 
 static int __init vswap_setup(char *str)
 {
-	if (kstrtobool(str, &vswap_on))
+	if (kstrtobool(str, &vswap_boot_on))
 		pr_warn("\"vswap=%s\" ignored, use vswap=on or vswap=off\n", str);
 	return 1;
 }
 __setup("vswap=", vswap_setup);
 
+/*
+ * Before other CPUs are up, so that no CPU runs the code that is patched when
+ * the key is enabled.
+ */
 static int __init vswap_init(void)
 {
-	int err = 0;
+	int err;
 
-	if (vswap_on) {
-		mutex_lock(&vswap_create_lock);
-		err = vswap_create();
-		mutex_unlock(&vswap_create_lock);
-		if (err) {
-			pr_err("no virtual swap, swap devices are not affected: %pe\n",
-			       ERR_PTR(err));
-			vswap_on = false;
-		}
-	}
+	if (!vswap_boot_on)
+		return 0;
+
+	mutex_lock(&vswap_create_lock);
+	err = vswap_create();
+	mutex_unlock(&vswap_create_lock);
+
+	if (err)
+		pr_err("no virtual swap, swap devices are not affected: %pe\n",
+		       ERR_PTR(err));
+	return err;
+}
+early_initcall(vswap_init);
+
+/* After zswap, or folios would get slots that nothing can stand behind. */
+static int __init vswap_late_init(void)
+{
+	int err;
+
+	if (vswap_exists())
+		WRITE_ONCE(vswap_on, true);
 
 	err = vswap_sysfs_init();
 	if (err)
 		pr_err("no /sys/kernel/mm/swap/vswap: %pe\n", ERR_PTR(err));
 	return err;
 }
-late_initcall(vswap_init);
+late_initcall_sync(vswap_late_init);
 
 #ifdef CONFIG_VSWAP_KUNIT_TEST
 #include "tests/vswap_kunit.c"

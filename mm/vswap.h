@@ -227,4 +227,19 @@ static inline void vswap_drop_range(swp_entry_t entry, unsigned int nr)
 }
 
 #endif /* CONFIG_VSWAP */
+
+#if defined(CONFIG_MEMCG) && defined(CONFIG_SWAP) && defined(CONFIG_ZSWAP)
+long mem_cgroup_limit_zswap(struct mem_cgroup *memcg, long nr_pages);
+void mem_cgroup_refresh_zswap(struct mem_cgroup *memcg);
+#else
+static inline long mem_cgroup_limit_zswap(struct mem_cgroup *memcg, long nr_pages)
+{
+	return nr_pages;
+}
+
+static inline void mem_cgroup_refresh_zswap(struct mem_cgroup *memcg)
+{
+}
+#endif
+
 #endif /* _MM_VSWAP_H */

@@ -2024,6 +2024,7 @@ static bool have_mthp(int order, const char *name)
 /* What is counted for each size. */
 struct mthp {
 	long alloc, zswpout, swpout, swpin, fallback;
+	long thp_fallback;	/* Of folios of PMD size */
 };
 
 static void read_mthp(int order, struct mthp *m)
@@ -2034,6 +2035,7 @@ static void read_mthp(int order, struct mthp *m)
 	m->swpout = mthp_stat(order, "swpout");
 	m->swpin = mthp_stat(order, "swpin");
 	m->fallback = mthp_stat(order, "swpout_fallback");
+	m->thp_fallback = read_key("/proc/vmstat", "thp_swpout_fallback");
 }
 
 /* By how much they have moved. Nothing large comes back, or goes to a device. */
@@ -2052,6 +2054,10 @@ static void expect_mthp(struct __test_metadata *_metadata, int line, int order,
 	}
 	EXPECT_EQ(nr_split, now.fallback - was->fallback) {
 		TH_LOG("line %d: large folios that were split", line);
+	}
+	EXPECT_EQ(order == pmd_order() ? nr_split : 0,
+		  now.thp_fallback - was->thp_fallback) {
+		TH_LOG("line %d: folios of PMD size that were split", line);
 	}
 	EXPECT_EQ(0, now.swpout - was->swpout);
 	EXPECT_EQ(0, now.swpin - was->swpin);
