@@ -28,7 +28,7 @@
  *  NONE    | PFN or shadow | set   | zero page
  *  ZSWAP   | PFN or shadow | clear | in zswap
  *  NONE    | shadow, count | clear | data lost: must never be seen
- *  ZSWAP   | shadow        | set   | stale backing: must never be seen
+ *  ZSWAP   | any           | set   | stale backing: must never be seen
  *
  * With a PFN, zero flag and backing word tell what was last written out.
  * They are true only while the folio is clean and up to date; otherwise the
@@ -101,7 +101,7 @@ static bool vswap_boot_on __initdata = true;
 static DEFINE_MUTEX(vswap_create_lock);
 
 /*
- * Room. Everything here counts clusters without the unused cluster 0. Once
+ * Room, in clusters without the unused cluster 0, but for array pages. Once
  * the device exists it is changed under vswap_grow_lock, but for
  * vswap_nr_clusters.
  */

@@ -374,4 +374,5 @@ static struct kunit_suite vswap_test_suite = {
 	.test_cases = vswap_test_cases,
 };
 
-kunit_test_suite(vswap_test_suite);
+/* At boot only: some of it changes the live device. */
+kunit_test_init_section_suite(vswap_test_suite);
