@@ -67,7 +67,9 @@
 
 #include <kunit/static_stub.h>
 #include <linux/kmemleak.h>
+#include <linux/memblock.h>
 #include <linux/memcontrol.h>
+#include <linux/memory.h>
 #include <linux/mm.h>
 #include <linux/plist.h>
 #include <linux/sched/mm.h>
@@ -110,8 +112,9 @@ static DEFINE_MUTEX(vswap_grow_lock);
 static struct vm_struct *vswap_area;
 /* What the address range holds when all of it is mapped */
 static unsigned long vswap_capacity;
-/* What the administrator allows to be in use at a time */
+/* What may be in use at a time, and whether the administrator has said so */
 static unsigned long vswap_limit;
+static bool vswap_limit_set;
 /* Pages of the array that are mapped, and the clusters that lie in them */
 static unsigned long vswap_array_pages;
 static unsigned long vswap_mapped;
@@ -140,10 +143,12 @@ static unsigned long vswap_ahead(void)
 static unsigned long vswap_max_clusters(void)
 {
 	unsigned long vmalloc = VMALLOC_END - VMALLOC_START;
-	unsigned long slots;
+	unsigned long ram, slots;
 
+	/* Where hotplug memory may come, firmware has told, if anybody has. */
+	ram = max_t(unsigned long, totalram_pages(), max_possible_pfn);
 	slots = min3(VSWAP_MAX_SLOTS, arch_max_swapfile_size(),
-		     totalram_pages() * VSWAP_CAPACITY_RATIO);
+		     ram * VSWAP_CAPACITY_RATIO);
 
 	return min(slots / SWAPFILE_CLUSTER, vmalloc / VSWAP_VMALLOC_SHARE /
 		   sizeof(struct swap_cluster_info)) - 1;
@@ -644,6 +649,18 @@ unsigned long vswap_used_pages(void)
 	return vswap_exists() ? vswap_stat(VSWAP_USED) : 0;
 }
 
+/* Reclaim asks often, and the sum reads every CPU: once a tick is enough. */
+static unsigned long vswap_used_recently(void)
+{
+	static unsigned long stamp = INITIAL_JIFFIES - 1, used;
+
+	if (READ_ONCE(stamp) != jiffies) {
+		WRITE_ONCE(used, vswap_used_pages());
+		WRITE_ONCE(stamp, jiffies);
+	}
+	return READ_ONCE(used);
+}
+
 /**
  * vswap_free_pages() - pages that virtual swap would take now
  *
@@ -667,7 +684,7 @@ unsigned long vswap_free_pages(void)
 	used = max(atomic_long_read(&vswap_nr_clusters), 0L) * SWAPFILE_CLUSTER;
 	/* Clusters in use may have slots left. Counting them costs more. */
 	if (used >= limit)
-		used = vswap_used_pages();
+		used = vswap_used_recently();
 	slots = limit > used ? limit - used : 0;
 
 	return slots ? min(slots, zswap_headroom()) : 0;
@@ -679,10 +696,10 @@ unsigned long vswap_free_pages(void)
  *
  * A large folio goes to zswap whole or not at all, and a page that does not
  * compress keeps the others in memory. If zswap refused it although it has
- * room, the pages are worth trying one by one.
+ * room, and others of its pages do compress, they are worth trying alone.
  *
- * Context: The folio is locked. It is in the swap cache, or has just been
- * taken out of it again.
+ * Context: May sleep. The folio is locked. It is in the swap cache, or has
+ * just been taken out of it again.
  * Return: true if @folio is large and should be split.
  */
 bool vswap_should_split(struct folio *folio)
@@ -703,54 +720,8 @@ bool vswap_should_split(struct folio *folio)
 		nr = mem_cgroup_limit_zswap(memcg, nr);
 	rcu_read_unlock();
 
-	return nr > 0;
+	return nr > 0 && zswap_sample_compresses(folio);
 }
-
-#ifdef CONFIG_TRANSPARENT_HUGEPAGE
-/**
- * vswap_split_folio() - split a large folio that is swapped out in memory
- * @folio: anonymous folio in the swap cache, unmapped
- * @list: where the pages go
- *
- * split_folio_to_list() wants a mapping to find the anon_vma by. Here all
- * page tables hold swap entries, so nothing has to be mapped again, and no
- * mmap lock is needed: the folio lock keeps faults from mapping it meanwhile,
- * and counts of slots change under the lock of the cluster alone.
- *
- * Context: The folio is locked and isolated from the LRU. On success its pages
- * are folios of their own, isolated, unlocked and on @list.
- * Return: true on success, false if somebody else holds the folio.
- */
-bool vswap_split_folio(struct folio *folio, struct list_head *list)
-{
-	long nr = folio_nr_pages(folio), i;
-	struct page *page = &folio->page;
-	int order = folio_order(folio);
-	struct folio *new;
-
-	if (!folio_test_anon(folio) || folio_split_unmapped(folio, 0))
-		return false;
-
-	if (order >= HPAGE_PMD_ORDER) {
-		count_memcg_folio_events(folio, THP_SWPOUT_FALLBACK, 1);
-		count_vm_event(THP_SWPOUT_FALLBACK);
-		count_vm_event(THP_SPLIT_PAGE);
-	}
-	count_mthp_stat(order, MTHP_STAT_SWPOUT_FALLBACK);
-	count_mthp_stat(order, MTHP_STAT_SPLIT);
-	for (i = 0; i < nr; i++) {
-		new = page_folio(page + i);
-		list_add_tail(&new->lru, list);
-		folio_unlock(new);
-	}
-	return true;
-}
-#else
-bool vswap_split_folio(struct folio *folio, struct list_head *list)
-{
-	return false;
-}
-#endif
 
 /**
  * vswap_overcommit_pages() - what virtual swap adds to a guess at memory
@@ -813,7 +784,7 @@ static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
 	ssize_t ret = count;
 	int err;
 
-	err = kstrtoul(buf, 0, &pages);
+	err = kstrtoul(buf, 10, &pages);
 	if (err)
 		return err;
 
@@ -824,6 +795,7 @@ static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
 		ret = -ERANGE;
 	} else {
 		WRITE_ONCE(vswap_limit, DIV_ROUND_UP(pages, SWAPFILE_CLUSTER));
+		vswap_limit_set = true;
 		vswap_set_grow_mark();
 	}
 	mutex_unlock(&vswap_grow_lock);
@@ -905,6 +877,25 @@ static int __init vswap_sysfs_init(void)
 }
 #endif
 
+/* The default limit follows the RAM that is there. */
+static int vswap_memory_notify(struct notifier_block *nb, unsigned long action,
+			       void *arg)
+{
+	unsigned int noreclaim;
+
+	if (action != MEM_ONLINE && action != MEM_OFFLINE)
+		return NOTIFY_OK;
+
+	noreclaim = vswap_lock_growth();
+	if (vswap_exists() && !vswap_limit_set) {
+		WRITE_ONCE(vswap_limit, vswap_default_limit());
+		vswap_set_grow_mark();
+	}
+	vswap_unlock_growth(noreclaim);
+
+	return NOTIFY_OK;
+}
+
 static int __init vswap_setup(char *str)
 {
 	if (kstrtobool(str, &vswap_boot_on))
@@ -942,6 +933,8 @@ static int __init vswap_late_init(void)
 
 	if (vswap_exists())
 		WRITE_ONCE(vswap_on, true);
+
+	hotplug_memory_notifier(vswap_memory_notify, DEFAULT_CALLBACK_PRI);
 
 	err = vswap_sysfs_init();
 	if (err)

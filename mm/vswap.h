@@ -122,7 +122,6 @@ static inline void vswap_mod_stat(enum vswap_stat item, long nr)
 void vswap_grow(void);
 bool vswap_full(void);
 bool vswap_should_split(struct folio *folio);
-bool vswap_split_folio(struct folio *folio, struct list_head *list);
 bool vswap_get_cluster(void);
 void vswap_put_cluster(void);
 struct zswap_entry *vswap_zswap_load(swp_entry_t entry);
@@ -187,11 +186,6 @@ static inline bool vswap_should_split(struct folio *folio)
 	return false;
 }
 
-static inline bool vswap_split_folio(struct folio *folio, struct list_head *list)
-{
-	return false;
-}
-
 static inline bool vswap_get_cluster(void)
 {
 	return false;
@@ -227,6 +221,21 @@ static inline void vswap_drop_range(swp_entry_t entry, unsigned int nr)
 }
 
 #endif /* CONFIG_VSWAP */
+
+/* What zswap does for virtual slots alone */
+#ifdef CONFIG_ZSWAP
+void zswap_entry_free(struct zswap_entry *entry);
+bool zswap_sample_compresses(struct folio *folio);
+#else
+static inline void zswap_entry_free(struct zswap_entry *entry)
+{
+}
+
+static inline bool zswap_sample_compresses(struct folio *folio)
+{
+	return false;
+}
+#endif
 
 #if defined(CONFIG_MEMCG) && defined(CONFIG_SWAP) && defined(CONFIG_ZSWAP)
 long mem_cgroup_limit_zswap(struct mem_cgroup *memcg, long nr_pages);

@@ -272,11 +272,40 @@ static void vswap_test_capacity(struct kunit *test)
 
 	KUNIT_EXPECT_LE(test, slots, VSWAP_MAX_SLOTS);
 	KUNIT_EXPECT_LE(test, slots, swapfile_maximum_size);
-	KUNIT_EXPECT_LE(test, slots, totalram_pages() * VSWAP_CAPACITY_RATIO);
+	KUNIT_EXPECT_LE(test, slots, VSWAP_CAPACITY_RATIO *
+			max_t(unsigned long, totalram_pages(), max_possible_pfn));
 	KUNIT_EXPECT_LE(test, bytes, (VMALLOC_END - VMALLOC_START) / VSWAP_VMALLOC_SHARE);
 	KUNIT_EXPECT_LE(test, bytes, get_vm_area_size(vswap_area));
 	KUNIT_EXPECT_LE(test, vswap_default_limit(), vswap_capacity);
 	KUNIT_EXPECT_LE(test, vswap_mapped, vswap_capacity);
+}
+
+/* Memory comes or goes: the default limit follows, another one stays. */
+static void vswap_test_hotplug(struct kunit *test)
+{
+	unsigned long limit = vswap_limit;
+	bool set = vswap_limit_set;
+
+	vswap_limit_set = false;
+	WRITE_ONCE(vswap_limit, 1);
+	vswap_memory_notify(NULL, MEM_GOING_ONLINE, NULL);
+	KUNIT_EXPECT_EQ(test, vswap_limit, 1);
+	vswap_memory_notify(NULL, MEM_ONLINE, NULL);
+	KUNIT_EXPECT_EQ(test, vswap_limit, vswap_default_limit());
+	WRITE_ONCE(vswap_limit, vswap_capacity);
+	vswap_memory_notify(NULL, MEM_OFFLINE, NULL);
+	KUNIT_EXPECT_EQ(test, vswap_limit, vswap_default_limit());
+
+	vswap_limit_set = true;
+	WRITE_ONCE(vswap_limit, 1);
+	vswap_memory_notify(NULL, MEM_ONLINE, NULL);
+	KUNIT_EXPECT_EQ(test, vswap_limit, 1);
+
+	mutex_lock(&vswap_grow_lock);
+	vswap_limit_set = set;
+	WRITE_ONCE(vswap_limit, limit);
+	vswap_set_grow_mark();
+	mutex_unlock(&vswap_grow_lock);
 }
 
 static void vswap_test_grow(struct kunit *test)
@@ -362,6 +391,7 @@ static struct kunit_case vswap_test_cases[] = {
 	KUNIT_CASE(vswap_test_stats),
 	KUNIT_CASE(vswap_test_limit),
 	KUNIT_CASE(vswap_test_capacity),
+	KUNIT_CASE(vswap_test_hotplug),
 	KUNIT_CASE(vswap_test_grow),
 	KUNIT_CASE(vswap_test_grow_mark),
 	KUNIT_CASE(vswap_test_bad_entry),

@@ -2207,7 +2207,35 @@ VSWAP_TEST(large, store_fails_halfway)
 	}
 }
 
-/* The same with a PMD mapped folio, with zero pages, and with bad halves. */
+/* Nothing in it compresses: the folio stays what it is, and where it is. */
+VSWAP_TEST(large, incompressible)
+{
+	const int orders[] = { 2, 4, pmd_order() };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		size_t nr = 1UL << orders[i];
+		struct region *r;
+		struct mthp was;
+
+		if (!need_large(_metadata, orders[i], "enabled"))
+			return;
+		r = map_region(_metadata, nr, nr, -1);
+		read_mthp(orders[i], &was);
+		fill(r, 0, nr, NOISE);
+		EXPECT_EQ(nr, count_large(r, 0, nr));
+		PAGEOUT(r, 0, nr);
+		EXPECT_MTHP(orders[i], &was, 1, 0, 0);
+		EXPECT_COUNTERS([USED] = nr, [CACHED] = nr);
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_EQ(nr, count_large(r, 0, nr));
+		unmap_region(r);
+		EXPECT_COUNTERS([USED] = -nr, [CACHED] = -nr);
+		ASSERT_EQ(0, set_mthp(orders[i], "enabled", "never"));
+	}
+}
+
+/* A PMD mapped folio put back, with zero pages, and with bad halves. */
 VSWAP_TEST(large, store_fails_pmd)
 {
 	size_t nr = 1UL << pmd_order(), i;
@@ -3081,7 +3109,8 @@ VSWAP_TEST(control, invalid_values)
 		{ "18446744073709551615", -ERANGE },
 		{ "18446744073709551616", -ERANGE },
 		{ "99999999999999999999999", -ERANGE },
-		{ "0x7fffffffffffffff", -ERANGE },
+		{ "0x7fffffffffffffff", -EINVAL },
+		{ "9223372036854775807", -ERANGE },
 	}, switches[] = {
 		{ "", 0 }, { "2", -EINVAL }, { "-1", -EINVAL },
 		{ "x", -EINVAL }, { "\n", -EINVAL },
@@ -3104,8 +3133,8 @@ VSWAP_TEST(control, invalid_values)
 	}
 
 	/* what is understood, in whole clusters */
-	EXPECT_EQ(0, write_str(VSWAP "limit", "0x10000\n"));
-	EXPECT_EQ(0x10000, read_long(VSWAP "limit"));
+	EXPECT_EQ(0, write_str(VSWAP "limit", "65536\n"));
+	EXPECT_EQ(65536, read_long(VSWAP "limit"));
 	EXPECT_EQ(0, write_str(VSWAP "limit", "1025"));
 	EXPECT_LE(1025, read_long(VSWAP "limit"));
 	EXPECT_EQ(0, read_long(VSWAP "limit") % cluster);
