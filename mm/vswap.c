@@ -27,7 +27,8 @@
  *  NONE    | PFN           | clear | in the swap cache and nowhere else
  *  NONE    | PFN or shadow | set   | zero page
  *  ZSWAP   | PFN or shadow | clear | in zswap
- *  NONE    | shadow, count | clear | data lost: must never be seen
+ *  NONE    | shadow, count | clear | data lost: must never be seen, but for
+ *          |               |       | the moment while a file is truncated
  *  ZSWAP   | any           | set   | stale backing: must never be seen
  *
  * With a PFN, zero flag and backing word tell what was last written out.
@@ -654,9 +655,10 @@ static unsigned long vswap_used_recently(void)
 {
 	static unsigned long stamp = INITIAL_JIFFIES - 1, used;
 
-	if (READ_ONCE(stamp) != jiffies) {
+	/* Who sees the new stamp sees the new sum. */
+	if (smp_load_acquire(&stamp) != jiffies) {
 		WRITE_ONCE(used, vswap_used_pages());
-		WRITE_ONCE(stamp, jiffies);
+		smp_store_release(&stamp, jiffies);
 	}
 	return READ_ONCE(used);
 }
@@ -774,7 +776,9 @@ static struct kobj_attribute enabled_attr = __ATTR_RW(enabled);
 static ssize_t limit_show(struct kobject *kobj, struct kobj_attribute *attr,
 			  char *buf)
 {
-	return sysfs_emit(buf, "%lu\n", READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER);
+	unsigned long limit = vswap_exists() ? READ_ONCE(vswap_limit) : 0;
+
+	return sysfs_emit(buf, "%lu\n", limit * SWAPFILE_CLUSTER);
 }
 
 static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
@@ -878,21 +882,21 @@ static int __init vswap_sysfs_init(void)
 #endif
 
 /* The default limit follows the RAM that is there. */
-static int vswap_memory_notify(struct notifier_block *nb, unsigned long action,
-			       void *arg)
+static void vswap_update_limit(void)
 {
-	unsigned int noreclaim;
-
-	if (action != MEM_ONLINE && action != MEM_OFFLINE)
-		return NOTIFY_OK;
-
-	noreclaim = vswap_lock_growth();
+	mutex_lock(&vswap_grow_lock);
 	if (vswap_exists() && !vswap_limit_set) {
 		WRITE_ONCE(vswap_limit, vswap_default_limit());
 		vswap_set_grow_mark();
 	}
-	vswap_unlock_growth(noreclaim);
+	mutex_unlock(&vswap_grow_lock);
+}
 
+static int vswap_memory_notify(struct notifier_block *nb, unsigned long action,
+			       void *arg)
+{
+	if (action == MEM_ONLINE || action == MEM_OFFLINE)
+		vswap_update_limit();
 	return NOTIFY_OK;
 }
 
@@ -934,7 +938,9 @@ static int __init vswap_late_init(void)
 	if (vswap_exists())
 		WRITE_ONCE(vswap_on, true);
 
+	/* Memory may have come since the device was made. */
 	hotplug_memory_notifier(vswap_memory_notify, DEFAULT_CALLBACK_PRI);
+	vswap_update_limit();
 
 	err = vswap_sysfs_init();
 	if (err)

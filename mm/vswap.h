@@ -85,21 +85,27 @@ static inline bool vswap_is_backed(bool zero, unsigned long word)
 }
 
 /*
- * The folio of a slot that is still referenced is about to leave the swap
- * cache. Something has to be behind the slot, and no more than one thing.
+ * A folio is about to be reclaimed from the swap cache. Something has to be
+ * behind each slot that is referenced, and no more than one thing.
  */
-static inline void vswap_check_backed(const struct folio *folio,
-				      swp_entry_t entry,
+static inline void vswap_check_backed(struct folio *folio,
 				      struct swap_cluster_info *ci,
-				      unsigned int ci_off)
+				      swp_entry_t entry)
 {
+	unsigned int ci_off = swp_cluster_offset(entry);
+	unsigned int end = ci_off + folio_nr_pages(folio);
+
 	if (!IS_ENABLED(CONFIG_DEBUG_VM) || !vswap_entry(entry))
 		return;
 	/* A poisoned folio is lost by its nature. */
-	if (folio_contain_hwpoisoned_page((struct folio *)folio))
+	if (folio_contain_hwpoisoned_page(folio))
 		return;
-	VM_WARN_ON_ONCE(!vswap_is_backed(__swap_table_test_zero(ci, ci_off),
-					 __vswap_word_get(ci, ci_off)));
+	for (; ci_off < end; ci_off++) {
+		if (!__swp_tb_get_count(__swap_table_get(ci, ci_off)))
+			continue;
+		VM_WARN_ON_ONCE(!vswap_is_backed(__swap_table_test_zero(ci, ci_off),
+						 __vswap_word_get(ci, ci_off)));
+	}
 }
 
 /* What is counted. Each CPU counts for itself; only the sums mean something. */
@@ -155,10 +161,9 @@ static inline bool vswap_wanted(void)
 	return false;
 }
 
-static inline void vswap_check_backed(const struct folio *folio,
-				      swp_entry_t entry,
+static inline void vswap_check_backed(struct folio *folio,
 				      struct swap_cluster_info *ci,
-				      unsigned int ci_off)
+				      swp_entry_t entry)
 {
 }
 
@@ -237,7 +242,7 @@ static inline bool zswap_sample_compresses(struct folio *folio)
 }
 #endif
 
-#if defined(CONFIG_MEMCG) && defined(CONFIG_SWAP) && defined(CONFIG_ZSWAP)
+#if defined(CONFIG_MEMCG) && defined(CONFIG_VSWAP) && defined(CONFIG_ZSWAP)
 long mem_cgroup_limit_zswap(struct mem_cgroup *memcg, long nr_pages);
 void mem_cgroup_refresh_zswap(struct mem_cgroup *memcg);
 #else
