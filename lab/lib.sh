@@ -30,6 +30,17 @@ die()
 	exit 1
 }
 
+# help "$@": print the head of the script if the first word asks for it.
+help()
+{
+	case ${1:-} in
+	-h | --help)
+		sed -n '/^# usage/,/^$/s/^# \{0,1\}//p' "$0"
+		exit 0
+		;;
+	esac
+}
+
 # need_value OPTION VALUE...: an option that takes a value was given one.
 need_value()
 {
@@ -64,7 +75,7 @@ esac
 # One tree is patched and built: linux/, or a worktree of the tree given by
 # LINUX=.  The pristine base has a worktree of its own.
 if [ -n "$LINUX" ]; then
-	[ -d "$LINUX" ] || die "LINUX=$LINUX is no directory"
+	[ -d "$LINUX" ] || die "LINUX=$LINUX is no directory, seen from $PWD"
 	LINUX=$(cd "$LINUX" && pwd)
 	TREE=$BUILD/src/user
 	PREFIX=user-
