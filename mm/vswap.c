@@ -654,11 +654,13 @@ unsigned long vswap_used_pages(void)
 static unsigned long vswap_used_recently(void)
 {
 	static unsigned long stamp = INITIAL_JIFFIES - 1, used;
+	unsigned long now = jiffies;
 
 	/* Who sees the new stamp sees the new sum. */
-	if (smp_load_acquire(&stamp) != jiffies) {
+	if (time_before(smp_load_acquire(&stamp), now)) {
 		WRITE_ONCE(used, vswap_used_pages());
-		smp_store_release(&stamp, jiffies);
+		/* Pairs with the load above. */
+		smp_store_release(&stamp, now);
 	}
 	return READ_ONCE(used);
 }
