@@ -960,6 +960,7 @@ static pid_t pids[MAX_PROCS];
 static unsigned int group_of[MAX_PROCS];	/* number of its cgroup */
 static unsigned int nr_groups;
 static char swap_path[256];			/* a swap device, or empty */
+static int failed_turns;			/* of the controller */
 
 static void ctl_zswap(void)
 {
@@ -1139,7 +1140,19 @@ static void ctl_readahead(void)
 		  draw(&ctl_rand, 2) ? "true" : "false");
 }
 
-/* Not done unless asked for: all that is swapped must find room in memory. */
+/* What the groups may have in swap, of one kind and the other. */
+static void ctl_limits(void)
+{
+	static const char * const swap[] = { "max", "max", "64M", "8M" };
+	static const char * const zswap[] = { "max", "max", "8M", "0" };
+
+	write_str(CGROUP "/memory.swap.max", swap[draw(&ctl_rand, 4)]);
+	write_str(CGROUP "/memory.zswap.max", zswap[draw(&ctl_rand, 4)]);
+	write_str(CGROUP "/memory.zswap.writeback",
+		  draw(&ctl_rand, 4) ? "1" : "0");
+}
+
+/* All that is swapped must find room in memory. */
 static void ctl_swapoff(void)
 {
 	if (swap_path[0] && !swapoff(swap_path)) {
@@ -1149,9 +1162,26 @@ static void ctl_swapoff(void)
 	}
 }
 
+/* So it must here. Much of the time the memory is too short, and it fails. */
+static void ctl_drain(void)
+{
+	long long used;
+
+	write_str(VSWAP "enabled", "0");
+	if (!write_str(VSWAP "drain", "1")) {
+		used = read_number(VSWAP "used");
+		if (used > 0) {
+			say("# %lld slots are in use after drain\n", used);
+			failed_turns++;
+		}
+	}
+	write_str(VSWAP "enabled", "1");
+}
+
 static struct {
 	const char *name;
 	void (*fn)(void);
+	bool ask;		/* Not done unless asked for by name */
 	bool on;
 } controllers[] = {
 	{ .name = "zswap", .fn = ctl_zswap },
@@ -1167,10 +1197,12 @@ static struct {
 	{ .name = "ksm", .fn = ctl_ksm },
 	{ .name = "thp", .fn = ctl_thp },
 	{ .name = "readahead", .fn = ctl_readahead },
-	{ .name = "swapoff", .fn = ctl_swapoff },
+	{ .name = "limits", .fn = ctl_limits },
+	{ .name = "swapoff", .fn = ctl_swapoff, .ask = true },
+	{ .name = "drain", .fn = ctl_drain, .ask = true },
 };
 
-/* Mark the controllers of a list; "all" are all but swapoff. */
+/* Mark the controllers of a list; "all" are all but swapoff and drain. */
 static bool parse_controllers(const char *list)
 {
 	char *copy = strdup(list), *name;
@@ -1183,7 +1215,7 @@ static bool parse_controllers(const char *list)
 		found = all || !strcmp(name, "none");
 		for (i = 0; i < ARRAY_SIZE(controllers); i++) {
 			if (!strcmp(name, controllers[i].name) ||
-			    (all && controllers[i].fn != ctl_swapoff)) {
+			    (all && !controllers[i].ask)) {
 				controllers[i].on = true;
 				found = true;
 			}
@@ -1535,7 +1567,7 @@ static void usage(void)
 	       "  --without LIST     operations that are left out; the others stay as they are\n"
 	       "  --trace P:R:I      say what process P does to page I of region R\n"
 	       "  --verbose          say what the controller does\n"
-	       "controllers (\"all\", which is all but swapoff, if not said):");
+	       "controllers (\"all\", which is all but swapoff and drain, if not said):");
 	for (i = 0; i < ARRAY_SIZE(controllers); i++)
 		printf(" %s", controllers[i].name);
 	printf("\noperations:");
@@ -1663,6 +1695,7 @@ int main(int argc, char **argv)
 	turns = control(statuses);
 	restore_settings();
 	write_str(CGROUP "/memory.high", "max");
+	failed += failed_turns;
 
 	for (i = 0; i < opt.procs; i++) {
 		good = !statuses[i] && progress[i].done == 1;
