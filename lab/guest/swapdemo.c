@@ -2,7 +2,7 @@
 /*
  * A workload that needs swap, and checks every byte that comes back.
  *
- * usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout]
+ * usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps]
  *
  * Fills anonymous and shared memory with compressible, zero and random pages,
  * different in each page and version, reads all of it back, writes a second
@@ -12,7 +12,9 @@
  * out after the first write, and says how many pages are out.
  *
  * When the memory is full, it prints "full" and waits for a line on standard
- * input, so that the caller can look around.
+ * input, so that the caller can look around. With "steps" it does the same when
+ * the first version has been read ("read"), and when the second one has been
+ * written ("written"), for which it takes new pages.
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -27,6 +29,8 @@
 #define ALIGN	(2UL << 20)
 
 static unsigned int random_percent, zero_percent;
+/* Does the second version go to new pages? The slots of the old ones are freed. */
+static int new_pages;
 
 /* What page nr holds is drawn in runs of 64 KiB, as data in programs is. */
 static void fill(uint64_t *page, uint64_t nr, uint64_t version)
@@ -73,9 +77,13 @@ static void write_all(char *mem, unsigned long pages, uint64_t first, int second
 {
 	unsigned long i;
 
-	for (i = 0; i < pages; i++)
-		if (!second || version_of(first + i, 1))
-			fill((uint64_t *)(mem + i * PAGE), first + i, second);
+	for (i = 0; i < pages; i++) {
+		if (second && !version_of(first + i, 1))
+			continue;
+		if (second && new_pages)
+			madvise(mem + i * PAGE, PAGE, MADV_DONTNEED);
+		fill((uint64_t *)(mem + i * PAGE), first + i, second);
+	}
 }
 
 static unsigned long check_all(const char *mem, unsigned long pages,
@@ -106,14 +114,25 @@ static unsigned long vm_swap_pages(void)
 	return kb / (PAGE / 1024);
 }
 
+/* Let the caller look around, until there is a line. */
+static void pause_at(const char *what)
+{
+	char line[16];
+
+	printf("%s\n", what);
+	if (!fgets(line, sizeof(line), stdin))
+		exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long anon, shmem, wrong = 0;
-	char *a, *s, line[16];
+	const char *mode = argc > 5 ? argv[5] : "";
 	int second, versions;
+	char *a, *s;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout]\n");
+		fprintf(stderr, "usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -121,7 +140,8 @@ int main(int argc, char **argv)
 	shmem = strtoul(argv[2], NULL, 0) << 8;
 	random_percent = atoi(argv[3]);
 	zero_percent = atoi(argv[4]);
-	versions = argc > 5 ? 1 : 2;
+	new_pages = !strcmp(mode, "steps");
+	versions = *mode && !new_pages ? 1 : 2;
 	a = map(anon * PAGE, MAP_PRIVATE);
 	s = map(shmem * PAGE, MAP_SHARED);
 
@@ -129,16 +149,18 @@ int main(int argc, char **argv)
 		write_all(a, anon, 0, second);
 		write_all(s, shmem, anon, second);
 		if (!second) {
-			if (argc > 5 && !strcmp(argv[5], "pageout")) {
+			if (!strcmp(mode, "pageout")) {
 				madvise(a, anon * PAGE, MADV_PAGEOUT);
 				printf("out %lu\n", vm_swap_pages());
 			}
-			printf("full\n");
-			if (!fgets(line, sizeof(line), stdin))
-				return 2;
+			pause_at("full");
+		} else if (new_pages) {
+			pause_at("written");
 		}
 		wrong += check_all(a, anon, 0, second);
 		wrong += check_all(s, shmem, anon, second);
+		if (new_pages && !second)
+			pause_at("read");
 	}
 
 	printf("checked %lu wrong %lu\n", versions * (anon + shmem), wrong);
