@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * swapbench [zswap=lzo|zstd|off] [data=mixed|zero] [folio=4|64]
+ * swapbench [zswap=lzo|zstd|refuse|off] [data=mixed|zero] [folio=4|64]
  *           [dev=brd|zram|none] [rounds=N]
  *
  * What swapping costs per page, counted in guest instructions.
@@ -27,32 +27,19 @@
  * In each round every byte is checked after the way in, and counters and page
  * tables say whether the pages went where the cell says.  If not, the program
  * fails: a figure is worthless if it may be that of another path.
+ *
+ * zswap=refuse: zswap is on and has no room, so every page goes to the device.
+ * With virtual swap its slot there stands behind a virtual one.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench.h"
 
-#define PAGE		4096UL
-#define WORDS		(PAGE / sizeof(uint64_t))
-#define RANDOM_WORDS	48
 #define NR_PAGES	16384UL
 #define SIZE		(NR_PAGES * PAGE)
 #define AREA		((char *)0x200000000000UL)
-
-#define THP		"/sys/kernel/mm/transparent_hugepage/"
-#define ZSWAP		"/sys/module/zswap/parameters/"
 
 /*
  * The profiler tells the phases by the address of code that runs: a page of
@@ -72,46 +59,6 @@ static const char *dev = "none";
 static bool zero;
 static int folio_kb = 4;
 static int rounds = 3;
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
-{
-	va_list ap;
-
-	printf("# swapbench: ");
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	printf("\n");
-	fflush(stdout);
-	_exit(1);
-}
-
-/* Files */
-
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		die("cannot write '%s' to %s: %s", text, path, strerror(errno));
-	close(fd);
-}
-
-static const char *read_file(const char *path)
-{
-	static char buf[65536];
-	int fd = open(path, O_RDONLY);
-	ssize_t len = 0, n;
-
-	if (fd < 0)
-		die("cannot open %s: %s", path, strerror(errno));
-	while ((n = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
-		len += n;
-	close(fd);
-	buf[len] = 0;
-	return buf;
-}
 
 static long thp_stat(int kb, const char *name)
 {
@@ -202,22 +149,24 @@ static void expect_swapped(const char *when)
 		    NR_PAGES);
 }
 
+/* Slots of devices behind virtual ones: all pages, if there should be any. */
+static void expect_physical(const char *when)
+{
+	bool forced = !strcmp(zswap, "refuse");
+	long got;
+
+	if (access(VSWAP "physical", R_OK) || atoi(read_file(VSWAP "enabled")) != 1)
+		return;
+	got = atol(read_file(VSWAP "physical"));
+	if (got != (forced ? (long)NR_PAGES : 0))
+		die("%s: %ld slots of devices are behind virtual ones", when, got);
+}
+
 /* The contents of a page are a function of its number and of the round */
 
 static void make_page(uint64_t *page, int round, unsigned long nr)
 {
-	uint64_t x = (round * NR_PAGES + nr + 1) * 0x9e3779b97f4a7c15;
-	int i;
-
-	memset(page, 0, PAGE);
-	if (zero)
-		return;
-	for (i = 0; i < RANDOM_WORDS; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		page[x >> 32 & (WORDS - 1)] = x;
-	}
+	make_contents(page, zero ? 0 : round * NR_PAGES + nr + 1);
 }
 
 static void fill(int round)
@@ -242,29 +191,6 @@ static bool contents_are_right(int round)
 }
 
 /* The clock */
-
-static uint64_t instructions(void)
-{
-	uint32_t lo, hi;
-
-	asm volatile("lfence; rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-	return (uint64_t)hi << 32 | lo;
-}
-
-static void check_clock(void)
-{
-	struct timespec a, b;
-	uint64_t ns, n = instructions();
-
-	clock_gettime(CLOCK_MONOTONIC, &a);
-	usleep(100000);
-	clock_gettime(CLOCK_MONOTONIC, &b);
-	n = instructions() - n;
-	ns = (b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec;
-	if (n < ns - ns / 1000 || n > ns + ns / 1000)
-		die("%lu ticks in %lu ns: this is not -icount shift=0",
-		    (unsigned long)n, (unsigned long)ns);
-}
 
 static uint64_t began, spent[NR_PHASES];
 static bool warm;
@@ -376,7 +302,7 @@ static void check_after_second_out(int round)
 
 static void one_round(int round)
 {
-	bool use_zswap = strcmp(zswap, "off");
+	bool use_zswap = strcmp(zswap, "off") && strcmp(zswap, "refuse");
 	enum counter out = zero ? ZEROOUT : use_zswap ? ZSWPOUT : PSWPOUT;
 	enum counter in = zero ? ZEROIN : use_zswap ? ZSWPIN : PSWPIN;
 	long folios = SIZE / 1024 / folio_kb, again, whole = 0;
@@ -401,6 +327,7 @@ static void one_round(int round)
 	page_out();
 	end(OUT);
 	expect_swapped("out");
+	expect_physical("out");
 	expect("out", &c, out, NR_PAGES);
 	for (i = PSWPIN; i <= ZEROOUT; i++)
 		if (i != (int)out)
@@ -441,6 +368,7 @@ static void one_round(int round)
 	c = read_counters();
 	measure_fork();
 	expect_swapped("fork");
+	expect_physical("fork");
 	for (i = PSWPIN; i <= ZEROOUT; i++)
 		expect("fork", &c, i, 0);
 
@@ -461,59 +389,25 @@ static void one_round(int round)
 
 /* The machine */
 
-static void swap_on(const char *path)
-{
-	static char header[PAGE];
-	uint32_t *info = (uint32_t *)(header + 1024);
-	int fd = open(path, O_RDWR);
-	off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-
-	if (size < (off_t)(SIZE + SIZE / 8))
-		die("%s is missing or too small", path);
-	info[0] = 1;
-	info[1] = size / PAGE - 1;
-	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
-	if (pwrite(fd, header, PAGE, 0) != PAGE || fsync(fd))
-		die("cannot write to %s: %s", path, strerror(errno));
-	close(fd);
-	if (swapon(path, SWAP_FLAG_PREFER | 10))
-		die("swapon %s: %s", path, strerror(errno));
-}
-
 static void prepare_machine(void)
 {
-	write_file(THP "enabled", folio_kb == 4 ? "never" : "always");
-	if (folio_kb != 4) {
-		char path[64];
-
-		write_file(THP "hugepages-2048kB/enabled", "never");
-		snprintf(path, sizeof(path), THP "hugepages-%dkB/enabled",
-			 folio_kb);
-		write_file(path, "always");
-	}
+	use_folios(folio_kb);
 	if (!strcmp(dev, "brd")) {
-		swap_on("/dev/ram0");
+		swap_on("/dev/ram0", SIZE + SIZE / 8, 10);
 	} else if (!strcmp(dev, "zram")) {
 		write_file("/sys/block/zram0/comp_algorithm", "lzo");
 		write_file("/sys/block/zram0/disksize", "128M");
-		swap_on("/dev/zram0");
+		swap_on("/dev/zram0", SIZE + SIZE / 8, 10);
 	}
-	if (strcmp(zswap, "off")) {
+	if (!strcmp(zswap, "refuse")) {
+		write_file(ZSWAP "max_pool_percent", "0");
+		write_file(ZSWAP "enabled", "1");
+	} else if (strcmp(zswap, "off")) {
 		write_file(ZSWAP "max_pool_percent", "50");
 		write_file(ZSWAP "compressor", zswap);
 		write_file(ZSWAP "enabled", "1");
 	}
 	usleep(2000000);
-}
-
-static bool option(const char *arg, const char *key, const char **value)
-{
-	size_t len = strlen(key);
-
-	if (strncmp(arg, key, len) || arg[len] != '=')
-		return false;
-	*value = arg + len + 1;
-	return true;
 }
 
 int main(int argc, char **argv)
