@@ -24,6 +24,7 @@ test-long:
 ## make bench      measure the base against the patched kernel
 bench:
 	@lab/bench
+	@lab/bench-device
 ## make shell      a shell in the patched kernel
 shell:
 	@lab/shell

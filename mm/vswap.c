@@ -8,8 +8,10 @@
  *    (stays the same     swap table word:             swap cache
  *     while the page       PFN or shadow, count,      zero page: a flag
  *     is out)              zero flag                  zswap entry
- *                        backing word:
- *                          NONE or ZSWAP
+ *                        backing word:              slot of a swap device
+ *                          NONE, ZSWAP, PHYS              |
+ *                                ^------------------------+
+ *                                 its swap table names the virtual slot
  *
  * One swap device without a disk hands out the entries. It is a
  * swap_info_struct like any other, with the clusters, the swap table and the
@@ -27,9 +29,10 @@
  *  NONE    | PFN           | clear | in the swap cache and nowhere else
  *  NONE    | PFN or shadow | set   | zero page
  *  ZSWAP   | PFN or shadow | clear | in zswap
+ *  PHYS    | PFN or shadow | clear | on a slot of a device
  *  NONE    | shadow, count | clear | data lost: must never be seen, but for
  *          |               |       | the moment while a file is truncated
- *  ZSWAP   | any           | set   | stale backing: must never be seen
+ *  other   | any           | set   | stale backing: must never be seen
  *
  * With a PFN, zero flag and backing word tell what was last written out.
  * They are true only while the folio is clean and up to date; otherwise the
@@ -37,9 +40,15 @@
  * folio clean therefore sets or drops both: no older backing is left behind
  * to fall back on after the folio has left the swap cache.
  *
+ * A slot of a device is bound late: when zswap does not take the folio, or when
+ * it writes back. The swap table of the device then says "bound", and names the
+ * virtual slot. PHYS words and bound slots of devices match, but for a bind in
+ * progress, which has the slot before the word. What is PHYS is charged.
+ *
  * Who may change a backing word: the holder of the lock of the folio that
- * covers the slot in the swap cache, or who frees the slot. The cluster lock
- * makes one access atomic, and no more.
+ * covers the slot in the swap cache, who has waited for writeback, or who frees
+ * the slot. So a word is stable under the folio lock, and while the folio is
+ * under writeback. The cluster lock makes one access atomic, and no more.
  *
  * Lock order:
  *
@@ -47,7 +56,8 @@
  *	  page table lock
  *	    percpu_swap_cluster.lock
  *	      virtual cluster (a lockdep class of its own)
- *		si->lock
+ *		cluster of a device
+ *		  si->lock, swap_avail_lock
  *		zsmalloc, list_lru
  *
  *	vswap_create_lock
@@ -94,6 +104,11 @@ DEFINE_STATIC_KEY_FALSE(vswap_key);
 struct swap_info_struct *vswap_si;
 
 DEFINE_PER_CPU(long [VSWAP_NR_STATS], vswap_stats);
+
+atomic_t vswap_nr_devices;
+/* Of these, those that do I/O for which the file system must not be entered */
+static unsigned int vswap_nr_nofs;
+static DEFINE_SPINLOCK(vswap_nofs_lock);
 
 /* May new folios get virtual slots? /sys/kernel/mm/swap/vswap/enabled */
 bool vswap_on;
@@ -378,20 +393,29 @@ static unsigned long __vswap_word_set(struct swap_cluster_info *ci,
 	return old;
 }
 
+/* Words have been set to NONE: the table goes with the last one. */
+static void __vswap_put_words(struct swap_cluster_info *ci, unsigned int nr)
+{
+	lockdep_assert_held(&ci->lock);
+	VM_WARN_ON_ONCE(ci->nr_backing < nr);
+
+	ci->nr_backing -= nr;
+	if (!ci->nr_backing) {
+		vswap_table_free(ci->backing);
+		ci->backing = NULL;
+		atomic_long_dec(&vswap_nr_tables);
+	}
+}
+
 /* Set the word of a slot to NONE. Returns the old word. */
 static unsigned long __vswap_word_clear(struct swap_cluster_info *ci,
 					unsigned int ci_off)
 {
 	unsigned long old = __vswap_word_get(ci, ci_off);
 
-	if (!old)
-		return 0;
-
-	ci->backing[ci_off] = 0;
-	if (!--ci->nr_backing) {
-		vswap_table_free(ci->backing);
-		ci->backing = NULL;
-		atomic_long_dec(&vswap_nr_tables);
+	if (old) {
+		ci->backing[ci_off] = 0;
+		__vswap_put_words(ci, 1);
 	}
 	return old;
 }
@@ -416,6 +440,48 @@ struct zswap_entry *vswap_zswap_load(swp_entry_t entry)
 	return vswap_word_to_zswap(word);
 }
 
+/* Lock the cluster of a slot and make sure that it has a backing table. */
+static struct swap_cluster_info *vswap_lock_backing(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	void *table;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	if (likely(ci->backing))
+		return ci;
+	swap_cluster_unlock(ci);
+
+	table = vswap_table_alloc();
+	if (!table)
+		return NULL;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	if (ci->backing) {
+		vswap_table_free(table);
+	} else {
+		ci->backing = table;
+		atomic_long_inc(&vswap_nr_tables);
+	}
+	return ci;
+}
+
+/* Give slots of a device back that no word names any more. */
+static void __vswap_release_phys(struct swap_cluster_info *ci,
+				 unsigned int ci_off, unsigned long word,
+				 unsigned int nr)
+{
+	swp_entry_t slot = vswap_word_to_phys(word);
+
+	lockdep_assert_held(&ci->lock);
+	KUNIT_STATIC_STUB_REDIRECT(__vswap_release_phys, ci, ci_off, word, nr);
+
+	trace_vswap_unbind((ci - vswap_si->cluster_info) * SWAPFILE_CLUSTER + ci_off,
+			   swp_type(slot), swp_offset(slot), nr);
+	mem_cgroup_uncharge_slots(__swap_cgroup_get(ci, ci_off), nr);
+	swap_free_bound(slot, nr);
+	vswap_mod_stat(VSWAP_PHYS, -(long)nr);
+}
+
 /**
  * vswap_zswap_store() - put a zswap entry behind a virtual slot
  * @entry: the slot
@@ -428,33 +494,19 @@ struct zswap_entry *vswap_zswap_load(swp_entry_t entry)
  */
 struct zswap_entry *vswap_zswap_store(swp_entry_t entry, struct zswap_entry *new)
 {
+	unsigned int ci_off = swp_cluster_offset(entry);
 	struct swap_cluster_info *ci;
 	unsigned long old;
-	void *table;
 
-	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-	if (unlikely(!ci->backing)) {
-		swap_cluster_unlock(ci);
-		table = vswap_table_alloc();
-		if (!table)
-			return ERR_PTR(-ENOMEM);
-
-		ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-		if (!ci->backing) {
-			ci->backing = table;
-			atomic_long_inc(&vswap_nr_tables);
-			table = NULL;
-		}
-		old = __vswap_word_set(ci, swp_cluster_offset(entry),
-				       zswap_to_vswap_word(new));
-		swap_cluster_unlock(ci);
-		if (table)
-			vswap_table_free(table);
-	} else {
-		old = __vswap_word_set(ci, swp_cluster_offset(entry),
-				       zswap_to_vswap_word(new));
-		swap_cluster_unlock(ci);
+	ci = vswap_lock_backing(entry);
+	if (!ci)
+		return ERR_PTR(-ENOMEM);
+	old = __vswap_word_set(ci, ci_off, zswap_to_vswap_word(new));
+	if (unlikely(vswap_word_is_phys(old))) {
+		__vswap_release_phys(ci, ci_off, old, 1);
+		old = 0;
 	}
+	swap_cluster_unlock(ci);
 
 	if (!old)
 		vswap_mod_stat(VSWAP_ZSWAP, 1);
@@ -472,16 +524,19 @@ struct zswap_entry *vswap_zswap_store(swp_entry_t entry, struct zswap_entry *new
  */
 struct zswap_entry *vswap_zswap_erase(swp_entry_t entry)
 {
+	unsigned int ci_off = swp_cluster_offset(entry);
 	struct swap_cluster_info *ci;
-	unsigned long word;
+	struct zswap_entry *old;
 
 	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-	word = __vswap_word_clear(ci, swp_cluster_offset(entry));
+	old = vswap_word_to_zswap(__vswap_word_get(ci, ci_off));
+	if (old)
+		__vswap_word_clear(ci, ci_off);
 	swap_cluster_unlock(ci);
 
-	if (word)
+	if (old)
 		vswap_mod_stat(VSWAP_ZSWAP, -1);
-	return vswap_word_to_zswap(word);
+	return old;
 }
 
 /* What a word stands for goes with it. */
@@ -490,6 +545,40 @@ static void vswap_drop_word(unsigned long word)
 	KUNIT_STATIC_STUB_REDIRECT(vswap_drop_word, word);
 
 	zswap_entry_free(vswap_word_to_zswap(word));
+}
+
+/*
+ * How many slots from @ci_off to @end stand on slots of a device that follow
+ * each other, in one cluster, and are charged to one cgroup? @ci_off does.
+ */
+static unsigned int __vswap_run_length(struct swap_cluster_info *ci,
+				       unsigned int ci_off, unsigned int end)
+{
+	swp_entry_t slot = vswap_word_to_phys(ci->backing[ci_off]);
+	unsigned int max = SWAPFILE_CLUSTER - swp_cluster_offset(slot), n;
+	unsigned short id = __swap_cgroup_get(ci, ci_off);
+
+	max = min(max, end - ci_off);
+	for (n = 1; n < max; n++) {
+		slot.val++;
+		if (ci->backing[ci_off + n] != phys_to_vswap_word(slot) ||
+		    __swap_cgroup_get(ci, ci_off + n) != id)
+			break;
+	}
+	return n;
+}
+
+/* Drop a run of slots of a device. Returns its length. */
+static unsigned int __vswap_drop_run(struct swap_cluster_info *ci,
+				     unsigned int ci_off, unsigned int end)
+{
+	unsigned int nr = __vswap_run_length(ci, ci_off, end);
+	unsigned long word = ci->backing[ci_off];
+
+	memset(&ci->backing[ci_off], 0, nr * sizeof(word));
+	__vswap_put_words(ci, nr);
+	__vswap_release_phys(ci, ci_off, word, nr);
+	return nr;
 }
 
 /**
@@ -511,15 +600,23 @@ void __vswap_drop_range(struct swap_cluster_info *ci, unsigned int ci_off,
 
 	lockdep_assert_held(&ci->lock);
 
-	for (; ci->backing && ci_off < end; ci_off++) {
-		word = __vswap_word_clear(ci, ci_off);
-		if (!word)
+	while (ci->backing && ci_off < end) {
+		word = ci->backing[ci_off];
+		if (unlikely(vswap_word_is_phys(word))) {
+			ci_off += __vswap_drop_run(ci, ci_off, end);
 			continue;
-		vswap_drop_word(word);
-		dropped++;
+		}
+		if (word) {
+			ci->backing[ci_off] = 0;
+			vswap_drop_word(word);
+			dropped++;
+		}
+		ci_off++;
 	}
-	if (dropped)
+	if (dropped) {
+		__vswap_put_words(ci, dropped);
 		vswap_mod_stat(VSWAP_ZSWAP, -(long)dropped);
+	}
 }
 
 /**
@@ -539,11 +636,409 @@ void vswap_drop_range(swp_entry_t entry, unsigned int nr)
 	swap_cluster_unlock(ci);
 }
 
-/*
- * No request is ever made: see __swap_writepage() and swap_read_folio(). But
- * reclaim asks the operations of a device what they forbid, which is nothing.
+/**
+ * vswap_drop_zswap() - leave nothing of a range of virtual slots in zswap
+ * @entry: first slot of the range
+ * @nr: number of slots, all in one cluster
+ *
+ * Context: As vswap_drop_range().
  */
-static const struct swap_ops vswap_ops = { };
+void vswap_drop_zswap(swp_entry_t entry, unsigned int nr)
+{
+	unsigned int ci_off = swp_cluster_offset(entry), end = ci_off + nr;
+	struct swap_cluster_info *ci;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	for (; ci->backing && ci_off < end; ci_off++)
+		if (!vswap_word_is_phys(ci->backing[ci_off]))
+			__vswap_drop_range(ci, ci_off, 1);
+	swap_cluster_unlock(ci);
+}
+
+/**
+ * vswap_drop_phys() - leave nothing of a range of virtual slots on devices
+ * @entry: first slot of the range
+ * @nr: number of slots, all in one cluster
+ *
+ * Context: As vswap_drop_range(). The folio is up to date and not under
+ * writeback, and is dirty now.
+ */
+void vswap_drop_phys(swp_entry_t entry, unsigned int nr)
+{
+	unsigned int ci_off = swp_cluster_offset(entry), end = ci_off + nr;
+	struct swap_cluster_info *ci;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	while (ci->backing && ci_off < end) {
+		if (vswap_word_is_phys(ci->backing[ci_off]))
+			ci_off += __vswap_drop_run(ci, ci_off, end);
+		else
+			ci_off++;
+	}
+	swap_cluster_unlock(ci);
+}
+
+/**
+ * vswap_hint_cached() - slots may be held by nothing but the swap cache now
+ * @ci: their cluster
+ * @ci_off: offset of the first slot in the cluster
+ * @nr: number of slots
+ *
+ * What stands behind them on devices could be had when a device gets full.
+ *
+ * Context: The caller holds the cluster lock.
+ */
+void vswap_hint_cached(struct swap_cluster_info *ci, unsigned int ci_off,
+		       unsigned int nr)
+{
+	unsigned long word, swp_tb;
+
+	for (; ci->backing && nr--; ci_off++) {
+		word = __vswap_word_get(ci, ci_off);
+		swp_tb = __swap_table_get(ci, ci_off);
+		if (vswap_word_is_phys(word) && !__swp_tb_get_count(swp_tb))
+			swap_hint_bound(vswap_word_to_phys(word));
+	}
+}
+
+/*
+ * Late binding: slots of a device are taken when nothing else takes the data.
+ */
+
+static unsigned short vswap_owner(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	unsigned short id;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	id = __swap_cgroup_get(ci, swp_cluster_offset(entry));
+	swap_cluster_unlock(ci);
+
+	return id;
+}
+
+/* Put slots of a device behind slots, in the place of zswap entries or nothing. */
+static unsigned long __vswap_bind(struct swap_cluster_info *ci, swp_entry_t entry,
+				  swp_entry_t slot, unsigned int nr)
+{
+	unsigned int ci_off = swp_cluster_offset(entry), end = ci_off + nr;
+	unsigned long old = 0;
+
+	trace_vswap_bind(swp_offset(entry), swp_type(slot), swp_offset(slot), nr);
+	for (; ci_off < end; ci_off++, slot.val++) {
+		old = __vswap_word_set(ci, ci_off, phys_to_vswap_word(slot));
+		/* The last reference may have gone before there was a slot. */
+		if (!__swp_tb_get_count(__swap_table_get(ci, ci_off)))
+			swap_hint_bound(slot);
+	}
+	vswap_mod_stat(VSWAP_PHYS, nr);
+	return old;
+}
+
+/* Bind slots with nothing behind them: in one run, or else in smaller ones. */
+static int vswap_bind_range(swp_entry_t entry, unsigned int nr, unsigned int *bound)
+{
+	unsigned int order = ilog2(nr);
+	struct swap_cluster_info *ci;
+	swp_entry_t slot;
+
+	for (*bound = 0; *bound < nr; ) {
+		order = min_t(unsigned int, order, ilog2(nr - *bound));
+		slot = swap_alloc_bound(swp_offset(entry), order);
+		if (!slot.val) {
+			/* What is not there for this order is not there later. */
+			if (!order--)
+				return -ENOSPC;
+			continue;
+		}
+		ci = vswap_lock_backing(entry);
+		if (!ci) {
+			swap_free_bound(slot, 1 << order);
+			return -ENOMEM;
+		}
+		__vswap_bind(ci, entry, slot, 1 << order);
+		swap_cluster_unlock(ci);
+		*bound += 1 << order;
+		entry.val += 1UL << order;
+	}
+	return 0;
+}
+
+/* Are all slots of a folio on devices that may be written to? */
+static bool vswap_is_bound(struct folio *folio)
+{
+	unsigned int ci_off = swp_cluster_offset(folio->swap);
+	unsigned int end = ci_off + folio_nr_pages(folio);
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(folio->swap));
+	for (; ci_off < end; ci_off++) {
+		word = __vswap_word_get(ci, ci_off);
+		if (!vswap_word_is_phys(word))
+			break;
+		/* Bound slots keep their device from going away. */
+		if (!(__swap_entry_to_info(vswap_word_to_phys(word))->flags &
+		      SWP_WRITEOK))
+			break;
+	}
+	swap_cluster_unlock(ci);
+
+	return ci_off == end;
+}
+
+/**
+ * vswap_bind_folio() - put slots of a device behind the slots of a folio
+ * @folio: folio that nothing else takes
+ *
+ * Slots that the folio has from its last write-out are used again. One run of
+ * slots is taken if there is one, several if the device is fragmented.
+ *
+ * Context: May sleep. The folio is locked, in the swap cache, and not under
+ * writeback.
+ * Return: 0, -ENOSPC if there are no slots or the cgroup may have no more of
+ * them, or -ENOMEM. On errors nothing is left behind the folio.
+ */
+int vswap_bind_folio(struct folio *folio)
+{
+	unsigned int nr = folio_nr_pages(folio), bound;
+	swp_entry_t entry = folio->swap;
+	unsigned short id;
+	int err;
+
+	if (vswap_is_bound(folio))
+		return 0;
+
+	vswap_drop_range(entry, nr);
+	id = vswap_owner(entry);
+	if (get_nr_swap_pages() < nr) {
+		if (total_swap_pages)
+			mem_cgroup_slots_failed(id);
+		return -ENOSPC;
+	}
+	if (mem_cgroup_try_charge_slots(id, nr, true))
+		return -ENOSPC;
+	err = vswap_bind_range(entry, nr, &bound);
+	if (err) {
+		vswap_drop_range(entry, nr);
+		mem_cgroup_uncharge_slots(id, nr - bound);
+		mem_cgroup_slots_failed(id);
+	}
+	return err;
+}
+
+/**
+ * vswap_reserve_slot() - take a slot of a device for a slot that is in zswap
+ * @entry: the virtual slot
+ *
+ * Context: May sleep. The caller holds the lock of the folio that covers
+ * @entry in the swap cache.
+ * Return: the slot, charged, or an entry of value 0. vswap_publish_slot() puts
+ * it behind @entry, vswap_unreserve_slot() gives it back.
+ */
+swp_entry_t vswap_reserve_slot(swp_entry_t entry)
+{
+	unsigned short id = vswap_owner(entry);
+	swp_entry_t slot = { };
+
+	if (mem_cgroup_try_charge_slots(id, 1, false))
+		return slot;
+	slot = swap_alloc_bound(swp_offset(entry), 0);
+	if (!slot.val)
+		mem_cgroup_uncharge_slots(id, 1);
+	return slot;
+}
+
+/**
+ * vswap_unreserve_slot() - give a slot back that was not needed
+ * @entry: the virtual slot
+ * @slot: what vswap_reserve_slot() returned
+ *
+ * Context: As vswap_reserve_slot().
+ */
+void vswap_unreserve_slot(swp_entry_t entry, swp_entry_t slot)
+{
+	swap_free_bound(slot, 1);
+	mem_cgroup_uncharge_slots(vswap_owner(entry), 1);
+}
+
+/**
+ * vswap_publish_slot() - put a slot of a device in the place of a zswap entry
+ * @entry: the virtual slot
+ * @slot: what vswap_reserve_slot() returned
+ *
+ * Context: As vswap_reserve_slot(). @entry is in zswap.
+ * Return: the zswap entry, which the caller now owns.
+ */
+struct zswap_entry *vswap_publish_slot(swp_entry_t entry, swp_entry_t slot)
+{
+	struct swap_cluster_info *ci;
+	unsigned long old;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	old = __vswap_bind(ci, entry, slot, 1);
+	swap_cluster_unlock(ci);
+
+	vswap_mod_stat(VSWAP_ZSWAP, -1);
+	return vswap_word_to_zswap(old);
+}
+
+static unsigned long vswap_word_of(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, swp_cluster_offset(entry));
+	swap_cluster_unlock(ci);
+
+	return word;
+}
+
+/**
+ * vswap_on_device() - is the data of a virtual slot on a device?
+ * @entry: the slot
+ *
+ * Context: Any. The answer may be old when it comes.
+ * Return: true if there is I/O to do to get it.
+ */
+bool vswap_on_device(swp_entry_t entry)
+{
+	if (!vswap_have_devices())
+		return false;
+	/*
+	 * Page tables may be corrupted, and were read without a lock. Pairs with
+	 * vswap_add_clusters(): what lies below max can be read.
+	 */
+	if (swp_offset(entry) >= smp_load_acquire(&vswap_si->max))
+		return false;
+	return vswap_word_is_phys(vswap_word_of(entry));
+}
+
+/**
+ * __vswap_device_flags() - how does the place of a virtual slot behave?
+ * @entry: the slot
+ *
+ * Context: As vswap_device_flags().
+ * Return: SWP_ flags.
+ */
+unsigned long __vswap_device_flags(swp_entry_t entry)
+{
+	/* Only what never changes is asked for. */
+	unsigned long flags = data_race(vswap_si->flags), word;
+	struct swap_cluster_info *ci;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, swp_cluster_offset(entry));
+	/* A bound slot keeps its device from going away. */
+	if (vswap_word_is_phys(word))
+		flags = __swap_entry_to_info(vswap_word_to_phys(word))->flags;
+	swap_cluster_unlock(ci);
+
+	return flags;
+}
+
+/**
+ * vswap_stable_writes() - must a folio not change while it is written?
+ * @folio: folio in the swap cache
+ * @si: its device
+ *
+ * The slots of a large folio may be on several devices.
+ *
+ * Context: The folio is locked, or under writeback.
+ * Return: true if a device that holds some of it wants stable pages.
+ */
+bool vswap_stable_writes(struct folio *folio, struct swap_info_struct *si)
+{
+	unsigned int ci_off = swp_cluster_offset(folio->swap);
+	unsigned int end = ci_off + folio_nr_pages(folio);
+	/* Only what never changes while the device is on is asked for. */
+	unsigned long flags = data_race(si->flags), word;
+	struct swap_cluster_info *ci;
+
+	if (swap_is_virtual(si)) {
+		ci = swap_cluster_lock(si, swp_offset(folio->swap));
+		for (; ci_off < end; ci_off++) {
+			word = __vswap_word_get(ci, ci_off);
+			if (vswap_word_is_phys(word))
+				flags |= __swap_entry_to_info(vswap_word_to_phys(word))->flags;
+		}
+		swap_cluster_unlock(ci);
+	}
+	return flags & SWP_STABLE_WRITES;
+}
+
+/**
+ * vswap_phys_run() - find the data of a range of virtual slots on a device
+ * @entry: first slot of the range
+ * @nr: number of slots, all in one cluster
+ * @slot: where to put the slot of the device that stands behind @entry
+ *
+ * Context: The caller holds the lock of the folio that covers the range in the
+ * swap cache, or the folio is under writeback.
+ * Return: how many slots stand on slots that follow each other on the device,
+ * so that one request can reach them, or 0 if @entry is not on a device.
+ */
+unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slot)
+{
+	unsigned int ci_off = swp_cluster_offset(entry), run = 0;
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, ci_off);
+	if (vswap_word_is_phys(word)) {
+		*slot = vswap_word_to_phys(word);
+		run = 1;
+		/* The blocks of a file may be anywhere. */
+		if (nr > 1 && (__swap_entry_to_info(*slot)->flags & SWP_BLKDEV))
+			run = __vswap_run_length(ci, ci_off, ci_off + nr);
+	}
+	swap_cluster_unlock(ci);
+
+	return run;
+}
+
+/*
+ * Requests are made for slots of devices, and never for virtual ones. But
+ * reclaim asks the operations of a device what they forbid before it knows
+ * which device will take the folio: what any of them forbids.
+ */
+static struct swap_ops vswap_ops = { };
+
+/**
+ * vswap_device_on() - a swap device is switched on
+ * @si: the device
+ *
+ * Context: Nothing is bound to @si yet.
+ */
+void vswap_device_on(struct swap_info_struct *si)
+{
+	if (si->ops->flags & SWAP_OPS_F_REQUIRE_NOFS) {
+		spin_lock(&vswap_nofs_lock);
+		vswap_nr_nofs++;
+		WRITE_ONCE(vswap_ops.flags, SWAP_OPS_F_REQUIRE_NOFS);
+		spin_unlock(&vswap_nofs_lock);
+	}
+	atomic_inc(&vswap_nr_devices);
+}
+
+/**
+ * vswap_device_off() - a swap device has been switched off
+ * @si: the device
+ *
+ * Context: Nothing is bound to @si any more.
+ */
+void vswap_device_off(struct swap_info_struct *si)
+{
+	atomic_dec(&vswap_nr_devices);
+	if (si->ops->flags & SWAP_OPS_F_REQUIRE_NOFS) {
+		spin_lock(&vswap_nofs_lock);
+		if (!--vswap_nr_nofs)
+			WRITE_ONCE(vswap_ops.flags, 0);
+		spin_unlock(&vswap_nofs_lock);
+	}
+}
 
 static void vswap_users_release(struct percpu_ref *ref)
 {
@@ -650,19 +1145,43 @@ unsigned long vswap_used_pages(void)
 	return vswap_exists() ? vswap_stat(VSWAP_USED) : 0;
 }
 
-/* Reclaim asks often, and the sum reads every CPU: once a tick is enough. */
-static unsigned long vswap_used_recently(void)
+/**
+ * vswap_memory_pages() - pages in virtual swap that are not on a device
+ *
+ * Context: Any.
+ * Return: the number of pages; approximate while it changes.
+ */
+unsigned long vswap_memory_pages(void)
 {
-	static unsigned long stamp = INITIAL_JIFFIES - 1, used;
-	unsigned long now = jiffies;
+	unsigned long used = vswap_used_pages(), phys;
 
-	/* Who sees the new stamp sees the new sum. */
-	if (time_before(smp_load_acquire(&stamp), now)) {
-		WRITE_ONCE(used, vswap_used_pages());
-		/* Pairs with the load above. */
-		smp_store_release(&stamp, now);
-	}
-	return READ_ONCE(used);
+	phys = used ? vswap_stat(VSWAP_PHYS) : 0;
+	return used > phys ? used - phys : 0;
+}
+
+/**
+ * vswap_zswap_pages() - pages that zswap has for virtual slots
+ *
+ * Context: Any.
+ * Return: the number of pages; approximate while it changes.
+ */
+long vswap_zswap_pages(void)
+{
+	return vswap_exists() ? vswap_stat(VSWAP_ZSWAP) : 0;
+}
+
+static unsigned long vswap_room(void)
+{
+	unsigned long limit, used, slots;
+
+	limit = READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER;
+	used = max(atomic_long_read(&vswap_nr_clusters), 0L) * SWAPFILE_CLUSTER;
+	/* Clusters in use may have slots left. Counting them costs more. */
+	if (used >= limit)
+		used = vswap_used_pages();
+	slots = limit > used ? limit - used : 0;
+
+	return slots ? min(slots, zswap_headroom()) : 0;
 }
 
 /**
@@ -679,19 +1198,22 @@ static unsigned long vswap_used_recently(void)
  */
 unsigned long vswap_free_pages(void)
 {
-	unsigned long limit, used, slots;
+	static unsigned long stamp = INITIAL_JIFFIES - 1, room;
+	unsigned long now = jiffies;
 
 	if (!vswap_wanted())
 		return 0;
 
-	limit = READ_ONCE(vswap_limit) * SWAPFILE_CLUSTER;
-	used = max(atomic_long_read(&vswap_nr_clusters), 0L) * SWAPFILE_CLUSTER;
-	/* Clusters in use may have slots left. Counting them costs more. */
-	if (used >= limit)
-		used = vswap_used_recently();
-	slots = limit > used ? limit - used : 0;
-
-	return slots ? min(slots, zswap_headroom()) : 0;
+	/*
+	 * Each swap-in asks, and so does reclaim, again and again: once a tick
+	 * is enough. Who sees the new stamp sees the new number.
+	 */
+	if (time_before(smp_load_acquire(&stamp), now)) {
+		WRITE_ONCE(room, vswap_room());
+		/* Pairs with the load above. */
+		smp_store_release(&stamp, now);
+	}
+	return READ_ONCE(room);
 }
 
 /**
@@ -700,7 +1222,8 @@ unsigned long vswap_free_pages(void)
  *
  * A large folio goes to zswap whole or not at all, and a page that does not
  * compress keeps the others in memory. If zswap refused it although it has
- * room, and others of its pages do compress, they are worth trying alone.
+ * room, and others of its pages do compress, they are worth trying alone. So
+ * they are if the last slots of a device are not enough for all of them.
  *
  * Context: May sleep. The folio is locked. It is in the swap cache, or has
  * just been taken out of it again.
@@ -708,22 +1231,29 @@ unsigned long vswap_free_pages(void)
  */
 bool vswap_should_split(struct folio *folio)
 {
+	bool device = get_nr_swap_pages() > 0;
 	struct mem_cgroup *memcg;
 	long nr;
 
-	if (!folio_test_large(folio) || !vswap_exists() || !zswap_is_enabled())
+	if (!folio_test_large(folio) || !vswap_exists())
 		return false;
-	/* Slots that a folio has stay virtual when a swap device comes. */
+	/* Slots that a folio has stay virtual, whatever is switched off. */
 	if (folio_test_swapcache(folio) ? !vswap_entry(folio->swap) : !vswap_wanted())
 		return false;
 
 	nr = zswap_headroom();
 	rcu_read_lock();
 	memcg = folio_memcg(folio);
-	if (memcg)
+	if (memcg) {
 		nr = mem_cgroup_limit_zswap(memcg, nr);
+		device = mem_cgroup_get_nr_device_pages(memcg) > 0 &&
+			 mem_cgroup_zswap_writeback_enabled(memcg);
+	}
 	rcu_read_unlock();
 
+	/* The device has slots, but not as many as the folio needs. */
+	if (device)
+		return true;
 	return nr > 0 && zswap_sample_compresses(folio);
 }
 
@@ -746,6 +1276,20 @@ unsigned long vswap_overcommit_pages(void)
 		   2 * totalram_pages());
 }
 
+/* The flag is what the allocator looks at, with the cluster locked. */
+static void vswap_switch(bool on)
+{
+	lockdep_assert_held(&vswap_create_lock);
+
+	WRITE_ONCE(vswap_on, on);
+	spin_lock(&vswap_si->lock);
+	if (on)
+		vswap_si->flags |= SWP_WRITEOK;
+	else
+		vswap_si->flags &= ~SWP_WRITEOK;
+	spin_unlock(&vswap_si->lock);
+}
+
 #ifdef CONFIG_SYSFS
 static ssize_t enabled_show(struct kobject *kobj, struct kobj_attribute *attr,
 			    char *buf)
@@ -763,11 +1307,13 @@ static ssize_t enabled_store(struct kobject *kobj, struct kobj_attribute *attr,
 	if (err)
 		return err;
 
-	mutex_lock(&vswap_create_lock);
+	/* drain holds it for as long as it takes. */
+	if (mutex_lock_interruptible(&vswap_create_lock))
+		return -EINTR;
 	if (on)
 		err = vswap_create();
-	if (!err)
-		WRITE_ONCE(vswap_on, on);
+	if (!err && vswap_exists())
+		vswap_switch(on);
 	mutex_unlock(&vswap_create_lock);
 
 	return err ?: count;
@@ -811,6 +1357,34 @@ static ssize_t limit_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 static struct kobj_attribute limit_attr = __ATTR_RW(limit);
 
+static ssize_t drain_store(struct kobject *kobj, struct kobj_attribute *attr,
+			   const char *buf, size_t count)
+{
+	unsigned int one;
+	int err;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	err = kstrtouint(buf, 10, &one);
+	if (err)
+		return err;
+	if (one != 1)
+		return -EINVAL;
+
+	/* Nobody switches it on meanwhile. */
+	if (mutex_lock_interruptible(&vswap_create_lock))
+		return -EINTR;
+	if (READ_ONCE(vswap_on))
+		err = -EBUSY;
+	else if (vswap_exists())
+		err = swap_drain_virtual();
+	mutex_unlock(&vswap_create_lock);
+
+	return err ?: count;
+}
+
+static struct kobj_attribute drain_attr = __ATTR_WO(drain);
+
 #define VSWAP_STAT_ATTR(_name, _item)					\
 static ssize_t _name##_show(struct kobject *kobj,			\
 			    struct kobj_attribute *attr, char *buf)	\
@@ -824,6 +1398,7 @@ VSWAP_STAT_ATTR(zero, VSWAP_ZERO);
 VSWAP_STAT_ATTR(zswap, VSWAP_ZSWAP);
 VSWAP_STAT_ATTR(physical, VSWAP_PHYS);
 VSWAP_STAT_ATTR(alloc_fail, VSWAP_ALLOC_FAIL);
+VSWAP_STAT_ATTR(fragmented, VSWAP_FRAGMENTED);
 
 static ssize_t cached_show(struct kobject *kobj, struct kobj_attribute *attr,
 			   char *buf)
@@ -857,12 +1432,14 @@ static struct kobj_attribute metadata_bytes_attr = __ATTR_RO(metadata_bytes);
 static struct attribute *vswap_attrs[] = {
 	&enabled_attr.attr,
 	&limit_attr.attr,
+	&drain_attr.attr,
 	&used_attr.attr,
 	&cached_attr.attr,
 	&zero_attr.attr,
 	&zswap_attr.attr,
 	&physical_attr.attr,
 	&alloc_fail_attr.attr,
+	&fragmented_attr.attr,
 	&metadata_bytes_attr.attr,
 	NULL,
 };

@@ -38,14 +38,13 @@ static inline bool vswap_entry(swp_entry_t entry)
 }
 
 /*
- * The rule that decides who gets virtual slots: with no swap device on, zswap
- * is the only place there is, and they are the way to it. With a device on,
- * folios get slots of the device, which zswap can write back to.
+ * The rule that decides who gets virtual slots: all folios as long as zswap is
+ * on. Without zswap, a slot of a device is all that a folio needs, and to take
+ * two costs more than a fast device takes for the rest.
  */
 static inline bool vswap_wanted(void)
 {
-	return vswap_exists() && READ_ONCE(vswap_on) &&
-	       !READ_ONCE(total_swap_pages) && zswap_is_enabled();
+	return vswap_exists() && READ_ONCE(vswap_on) && zswap_is_enabled();
 }
 
 /*
@@ -55,19 +54,47 @@ static inline bool vswap_wanted(void)
  *
  * NONE:         |-------------------- 0 --------------------------|
  * ZSWAP:        |---------- struct zswap_entry pointer --------|000|
+ * PHYS:         |------- offset of the slot -------|--- type ----|1|
  *
- * The lowest bit is kept clear for a place that is not a pointer.
+ * The swap table of a device says "bound" for a slot of a PHYS word, and names
+ * the virtual slot: see mm/swap_table.h.
  */
 #define VSWAP_TABLE_SIZE	(SWAPFILE_CLUSTER * sizeof(unsigned long))
+#define VSWAP_PHYS_MARK		1UL
+#define VSWAP_PHYS_SHIFT	(MAX_SWAPFILES_SHIFT + 1)
 
 static inline unsigned long zswap_to_vswap_word(struct zswap_entry *entry)
 {
 	return (unsigned long)entry;
 }
 
+static inline bool vswap_word_is_phys(unsigned long word)
+{
+	return word & VSWAP_PHYS_MARK;
+}
+
+/* NULL if something else stands behind the slot. */
 static inline struct zswap_entry *vswap_word_to_zswap(unsigned long word)
 {
-	return (struct zswap_entry *)word;
+	return vswap_word_is_phys(word) ? NULL : (struct zswap_entry *)word;
+}
+
+/* Packed field by field: no shift of a swp_entry_t keeps the type. */
+static inline unsigned long phys_to_vswap_word(swp_entry_t slot)
+{
+	BUILD_BUG_ON(MAX_SWAPFILES > 1 << MAX_SWAPFILES_SHIFT);
+	VM_WARN_ON_ONCE(swp_offset(slot) >> (BITS_PER_LONG - VSWAP_PHYS_SHIFT));
+
+	return ((unsigned long)swp_offset(slot) << VSWAP_PHYS_SHIFT) |
+	       (swp_type(slot) << 1) | VSWAP_PHYS_MARK;
+}
+
+static inline swp_entry_t vswap_word_to_phys(unsigned long word)
+{
+	VM_WARN_ON_ONCE(!vswap_word_is_phys(word));
+
+	return swp_entry((word >> 1) & ((1 << MAX_SWAPFILES_SHIFT) - 1),
+			 word >> VSWAP_PHYS_SHIFT);
 }
 
 static inline unsigned long __vswap_word_get(const struct swap_cluster_info *ci,
@@ -115,6 +142,7 @@ enum vswap_stat {
 	VSWAP_ZSWAP,		/* slots with a zswap entry */
 	VSWAP_PHYS,		/* slots with a physical slot */
 	VSWAP_ALLOC_FAIL,	/* folios that found no virtual slot */
+	VSWAP_FRAGMENTED,	/* folios that took more than one run of slots */
 	VSWAP_NR_STATS
 };
 
@@ -125,6 +153,16 @@ static inline void vswap_mod_stat(enum vswap_stat item, long nr)
 	this_cpu_add(vswap_stats[item], nr);
 }
 
+/* Swap devices that are on, or are being switched off */
+extern atomic_t vswap_nr_devices;
+
+static inline bool vswap_have_devices(void)
+{
+	return vswap_exists() && atomic_read(&vswap_nr_devices);
+}
+
+void vswap_device_on(struct swap_info_struct *si);
+void vswap_device_off(struct swap_info_struct *si);
 void vswap_grow(void);
 bool vswap_full(void);
 bool vswap_should_split(struct folio *folio);
@@ -136,6 +174,19 @@ struct zswap_entry *vswap_zswap_erase(swp_entry_t entry);
 void __vswap_drop_range(struct swap_cluster_info *ci, unsigned int ci_off,
 			unsigned int nr);
 void vswap_drop_range(swp_entry_t entry, unsigned int nr);
+void vswap_drop_zswap(swp_entry_t entry, unsigned int nr);
+void vswap_hint_cached(struct swap_cluster_info *ci, unsigned int ci_off,
+		       unsigned int nr);
+int vswap_bind_folio(struct folio *folio);
+bool vswap_on_device(swp_entry_t entry);
+unsigned long __vswap_device_flags(swp_entry_t entry);
+bool vswap_stable_writes(struct folio *folio, struct swap_info_struct *si);
+swp_entry_t vswap_reserve_slot(swp_entry_t entry);
+void vswap_unreserve_slot(swp_entry_t entry, swp_entry_t slot);
+struct zswap_entry *vswap_publish_slot(swp_entry_t entry, swp_entry_t slot);
+unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slot);
+long vswap_zswap_pages(void);
+void vswap_drop_phys(swp_entry_t entry, unsigned int nr);
 
 #else /* CONFIG_VSWAP */
 
@@ -171,9 +222,18 @@ enum vswap_stat {
 	VSWAP_USED,
 	VSWAP_ZERO,
 	VSWAP_ALLOC_FAIL,
+	VSWAP_FRAGMENTED,
 };
 
 static inline void vswap_mod_stat(enum vswap_stat item, long nr)
+{
+}
+
+static inline void vswap_device_on(struct swap_info_struct *si)
+{
+}
+
+static inline void vswap_device_off(struct swap_info_struct *si)
 {
 }
 
@@ -225,7 +285,94 @@ static inline void vswap_drop_range(swp_entry_t entry, unsigned int nr)
 {
 }
 
+static inline void vswap_drop_zswap(swp_entry_t entry, unsigned int nr)
+{
+}
+
+static inline void vswap_hint_cached(struct swap_cluster_info *ci,
+				     unsigned int ci_off, unsigned int nr)
+{
+}
+
+static inline int vswap_bind_folio(struct folio *folio)
+{
+	return -ENOSPC;
+}
+
+static inline bool vswap_on_device(swp_entry_t entry)
+{
+	return false;
+}
+
+static inline bool vswap_have_devices(void)
+{
+	return false;
+}
+
+static inline unsigned long __vswap_device_flags(swp_entry_t entry)
+{
+	return 0;
+}
+
+static inline bool vswap_stable_writes(struct folio *folio,
+				       struct swap_info_struct *si)
+{
+	/* It never changes while the device is on. */
+	return data_race(si->flags & SWP_STABLE_WRITES);
+}
+
+static inline swp_entry_t vswap_reserve_slot(swp_entry_t entry)
+{
+	return swp_entry(0, 0);
+}
+
+static inline void vswap_unreserve_slot(swp_entry_t entry, swp_entry_t slot)
+{
+}
+
+static inline struct zswap_entry *vswap_publish_slot(swp_entry_t entry,
+						     swp_entry_t slot)
+{
+	return NULL;
+}
+
+static inline unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr,
+					  swp_entry_t *slot)
+{
+	return 0;
+}
+
+static inline long vswap_zswap_pages(void)
+{
+	return 0;
+}
+
+static inline void vswap_drop_phys(swp_entry_t entry, unsigned int nr)
+{
+}
+
 #endif /* CONFIG_VSWAP */
+
+/**
+ * vswap_device_flags() - how does the place of a slot behave?
+ * @entry: the slot
+ * @si: its device
+ *
+ * Being synchronous, and needing stable pages, are properties of the place
+ * where the data is, and not of the virtual device.
+ *
+ * Context: Any. The answer may be old when it comes: it decides how a slot is
+ * read, and never from where.
+ * Return: SWP_ flags: those of @si, or of the device behind a virtual slot.
+ */
+static inline unsigned long vswap_device_flags(swp_entry_t entry,
+					       struct swap_info_struct *si)
+{
+	if (swap_is_virtual(si) && vswap_have_devices())
+		return __vswap_device_flags(entry);
+	/* Only what never changes while the device is on is asked for. */
+	return data_race(si->flags);
+}
 
 /* What zswap does for virtual slots alone */
 #ifdef CONFIG_ZSWAP
@@ -253,6 +400,15 @@ static inline long mem_cgroup_limit_zswap(struct mem_cgroup *memcg, long nr_page
 
 static inline void mem_cgroup_refresh_zswap(struct mem_cgroup *memcg)
 {
+}
+#endif
+
+#if defined(CONFIG_MEMCG) && defined(CONFIG_SWAP)
+long mem_cgroup_get_nr_device_pages(struct mem_cgroup *memcg);
+#else
+static inline long mem_cgroup_get_nr_device_pages(struct mem_cgroup *memcg)
+{
+	return get_nr_swap_pages();
 }
 #endif
 

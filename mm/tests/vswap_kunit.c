@@ -75,6 +75,155 @@ static void vswap_test_encodings(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, vswap_entry(swp_entry(VSWAP_TYPE - 1, 1)));
 }
 
+static void vswap_test_phys_words(struct kunit *test)
+{
+	static const int types[] = { 0, 1, MAX_SWAPFILES - 2, MAX_SWAPFILES - 1 };
+	const unsigned long offsets[] = { 1, 511, 512, UINT_MAX,
+					  swapfile_maximum_size - 1 };
+	unsigned long word;
+	swp_entry_t slot;
+	int i, j;
+
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		for (j = 0; j < ARRAY_SIZE(offsets); j++) {
+			slot = swp_entry(types[i], offsets[j]);
+			word = phys_to_vswap_word(slot);
+			KUNIT_EXPECT_TRUE(test, vswap_word_is_phys(word));
+			KUNIT_EXPECT_NULL(test, vswap_word_to_zswap(word));
+			KUNIT_EXPECT_EQ(test, vswap_word_to_phys(word).val, slot.val);
+			/* The next slot on the device is the next word. */
+			slot.val++;
+			KUNIT_EXPECT_EQ(test, phys_to_vswap_word(slot) - word,
+					1UL << VSWAP_PHYS_SHIFT);
+		}
+	}
+	KUNIT_EXPECT_FALSE(test, vswap_word_is_phys(0));
+	KUNIT_EXPECT_FALSE(test, vswap_word_is_phys(vswap_test_word(0, 0)));
+}
+
+static void vswap_test_bound(struct kunit *test)
+{
+	const unsigned long offsets[] = { 1, 511, 512, VSWAP_MAX_SLOTS - 1 };
+	unsigned long swp_tb;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		swp_tb = bound_to_swp_tb(offsets[i]);
+		KUNIT_EXPECT_TRUE(test, swp_tb_is_bound(swp_tb));
+		KUNIT_EXPECT_EQ(test, swp_tb_to_bound(swp_tb), offsets[i]);
+		KUNIT_EXPECT_FALSE(test, swp_tb & SWP_TB_BOUND_CACHED);
+		/* The hint changes nothing else. */
+		swp_tb |= SWP_TB_BOUND_CACHED;
+		KUNIT_EXPECT_TRUE(test, swp_tb_is_bound(swp_tb));
+		KUNIT_EXPECT_EQ(test, swp_tb_to_bound(swp_tb), offsets[i]);
+		/* It is nothing else. */
+		KUNIT_EXPECT_FALSE(test, swp_tb_is_null(swp_tb));
+		KUNIT_EXPECT_FALSE(test, swp_tb_is_folio(swp_tb));
+		KUNIT_EXPECT_FALSE(test, swp_tb_is_shadow(swp_tb));
+		KUNIT_EXPECT_FALSE(test, swp_tb_is_bad(swp_tb));
+		KUNIT_EXPECT_FALSE(test, swp_tb_is_countable(swp_tb));
+		KUNIT_EXPECT_LT(test, swp_tb_get_count(swp_tb), 0);
+	}
+	/* And nothing else is it. */
+	KUNIT_EXPECT_FALSE(test, swp_tb_is_bound(null_to_swp_tb()));
+	KUNIT_EXPECT_FALSE(test, swp_tb_is_bound(SWP_TB_BAD));
+	KUNIT_EXPECT_FALSE(test, swp_tb_is_bound(shadow_to_swp_tb(NULL, 1)));
+	KUNIT_EXPECT_FALSE(test, swp_tb_is_bound(pfn_to_swp_tb(1, 1)));
+}
+
+/* Slots of devices that are given back are noted here instead. */
+static struct {
+	unsigned int nr;
+	struct {
+		unsigned int ci_off, nr;
+		unsigned long word;
+	} run[8];
+} vswap_test_released;
+
+static void vswap_test_release_phys(struct swap_cluster_info *ci,
+				    unsigned int ci_off, unsigned long word,
+				    unsigned int nr)
+{
+	unsigned int i = vswap_test_released.nr++;
+
+	if (i < ARRAY_SIZE(vswap_test_released.run)) {
+		vswap_test_released.run[i].ci_off = ci_off;
+		vswap_test_released.run[i].word = word;
+		vswap_test_released.run[i].nr = nr;
+	}
+}
+
+/* Put @nr slots of a device that begin at @slot behind slots. */
+static void vswap_test_bind(struct swap_cluster_info *ci, unsigned int ci_off,
+			    swp_entry_t slot, unsigned int nr)
+{
+	for (; nr--; slot.val++)
+		__vswap_word_set(ci, ci_off++, phys_to_vswap_word(slot));
+}
+
+static void vswap_expect_run(struct kunit *test, unsigned int i,
+			     unsigned int ci_off, swp_entry_t slot, unsigned int nr)
+{
+	KUNIT_EXPECT_EQ(test, vswap_test_released.run[i].ci_off, ci_off);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.run[i].word, phys_to_vswap_word(slot));
+	KUNIT_EXPECT_EQ(test, vswap_test_released.run[i].nr, nr);
+}
+
+/* What lies side by side on a device is given back in one go. */
+static void vswap_test_runs(struct kunit *test)
+{
+	struct swap_cluster_info *ci = vswap_test_cluster(test);
+	long tables = atomic_long_read(&vswap_nr_tables);
+	swp_entry_t edge = swp_entry(1, 2 * SWAPFILE_CLUSTER - 2);
+
+	kunit_activate_static_stub(test, vswap_drop_word, vswap_test_drop_word);
+	kunit_activate_static_stub(test, __vswap_release_phys,
+				   vswap_test_release_phys);
+	vswap_test_dropped.nr = 0;
+	vswap_test_released.nr = 0;
+
+	vswap_test_give_table(test, ci);
+	spin_lock(&ci->lock);
+	/* a run, a zswap entry, a hole, a run on another device at the same place */
+	vswap_test_bind(ci, 0, swp_entry(1, 100), 8);
+	__vswap_word_set(ci, 8, vswap_test_word(8, 0));
+	vswap_mod_stat(VSWAP_ZSWAP, 1);
+	vswap_test_bind(ci, 10, swp_entry(1, 108), 2);
+	vswap_test_bind(ci, 12, swp_entry(2, 110), 2);
+	/* backwards on the device, and across the border of two clusters */
+	vswap_test_bind(ci, 14, swp_entry(2, 109), 1);
+	vswap_test_bind(ci, 15, edge, 4);
+
+	KUNIT_EXPECT_EQ(test, __vswap_run_length(ci, 0, 16), 8U);
+	KUNIT_EXPECT_EQ(test, __vswap_run_length(ci, 0, 3), 3U);
+	KUNIT_EXPECT_EQ(test, __vswap_run_length(ci, 7, 16), 1U);
+	KUNIT_EXPECT_EQ(test, __vswap_run_length(ci, 15, 19), 2U);
+
+	__vswap_drop_range(ci, 2, 16);
+	KUNIT_EXPECT_EQ(test, vswap_test_dropped.nr, 1U);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.nr, 6U);
+	vswap_expect_run(test, 0, 2, swp_entry(1, 102), 6);
+	vswap_expect_run(test, 1, 10, swp_entry(1, 108), 2);
+	vswap_expect_run(test, 2, 12, swp_entry(2, 110), 2);
+	vswap_expect_run(test, 3, 14, swp_entry(2, 109), 1);
+	vswap_expect_run(test, 4, 15, edge, 2);
+	edge.val += 2;
+	vswap_expect_run(test, 5, 17, edge, 1);
+
+	/* What lies outside of the range has stayed. */
+	KUNIT_EXPECT_EQ(test, (unsigned int)ci->nr_backing, 3U);
+	KUNIT_EXPECT_EQ(test, __vswap_word_get(ci, 1),
+			phys_to_vswap_word(swp_entry(1, 101)));
+	edge.val++;
+	KUNIT_EXPECT_EQ(test, __vswap_word_get(ci, 18), phys_to_vswap_word(edge));
+	vswap_test_released.nr = 0;
+	__vswap_drop_range(ci, 0, SWAPFILE_CLUSTER);
+	spin_unlock(&ci->lock);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.nr, 2U);
+	KUNIT_EXPECT_NULL(test, ci->backing);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&vswap_nr_tables), tables);
+}
+
 static void vswap_test_entry_limits(struct kunit *test)
 {
 	unsigned long last = (vswap_capacity + 1) * SWAPFILE_CLUSTER - 1;
@@ -382,6 +531,9 @@ static int vswap_test_init(struct kunit *test)
 
 static struct kunit_case vswap_test_cases[] = {
 	KUNIT_CASE(vswap_test_encodings),
+	KUNIT_CASE(vswap_test_phys_words),
+	KUNIT_CASE(vswap_test_bound),
+	KUNIT_CASE(vswap_test_runs),
 	KUNIT_CASE(vswap_test_entry_limits),
 	KUNIT_CASE(vswap_test_truth),
 	KUNIT_CASE(vswap_test_words),

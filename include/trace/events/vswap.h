@@ -41,6 +41,42 @@ DEFINE_EVENT(vswap_range, vswap_refuse,
 	TP_PROTO(unsigned long offset, unsigned int nr),
 	TP_ARGS(offset, nr));
 
+/* Slots of a device were put behind virtual slots, or taken away. */
+DECLARE_EVENT_CLASS(vswap_slots,
+
+	TP_PROTO(unsigned long offset, int type, unsigned long slot,
+		 unsigned int nr),
+
+	TP_ARGS(offset, type, slot, nr),
+
+	TP_STRUCT__entry(
+		__field(unsigned long,	offset)
+		__field(int,		type)
+		__field(unsigned long,	slot)
+		__field(unsigned int,	nr)
+	),
+
+	TP_fast_assign(
+		__entry->offset	= offset;
+		__entry->type	= type;
+		__entry->slot	= slot;
+		__entry->nr	= nr;
+	),
+
+	TP_printk("offset=%lu device=%d slot=%lu nr=%u", __entry->offset,
+		  __entry->type, __entry->slot, __entry->nr)
+);
+
+DEFINE_EVENT(vswap_slots, vswap_bind,
+	TP_PROTO(unsigned long offset, int type, unsigned long slot,
+		 unsigned int nr),
+	TP_ARGS(offset, type, slot, nr));
+
+DEFINE_EVENT(vswap_slots, vswap_unbind,
+	TP_PROTO(unsigned long offset, int type, unsigned long slot,
+		 unsigned int nr),
+	TP_ARGS(offset, type, slot, nr));
+
 /* The cluster array has grown. */
 TRACE_EVENT(vswap_grow,
 

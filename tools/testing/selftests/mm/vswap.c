@@ -11,8 +11,10 @@
  * The tests work in a memory cgroup of their own. Nothing else should swap
  * meanwhile, or the counters will not fit.
  *
- * VSWAP_TEST_DEV in the environment names a block device with a swap header
- * for the tests of virtual swap next to a swap device. It is overwritten.
+ * The environment names block devices with swap headers for the tests of virtual
+ * swap next to swap devices: VSWAP_TEST_DEV and VSWAP_TEST_DEV2, and for those
+ * of readahead VSWAP_TEST_DISK, a device whose I/O takes time. They are
+ * overwritten.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +57,7 @@
 
 #define TIMEOUT		600	/* seconds for a test on a slow machine */
 #define SMALL		32	/* pages, where the number does not matter */
+#define LOAD_SECONDS	60	/* of swapoff under load */
 
 /*
  * Files and settings
@@ -433,7 +436,7 @@ enum counter {
 	ZSWPOUT, ZSWPIN, ZSWPWB, SWPOUT_ZERO, SWPIN_ZERO, PSWPOUT, PSWPIN,
 	THP_SWPOUT,
 	/* VSWAP */
-	USED, CACHED, ZERO, ZSWAPPED, PHYSICAL, ALLOC_FAIL,
+	USED, CACHED, ZERO, ZSWAPPED, PHYSICAL, ALLOC_FAIL, FRAGMENTED,
 	NR_COUNTERS
 };
 
@@ -452,6 +455,7 @@ static const char * const counter_names[NR_COUNTERS] = {
 	[ZSWAPPED] = VSWAP "zswap",
 	[PHYSICAL] = VSWAP "physical",
 	[ALLOC_FAIL] = VSWAP "alloc_fail",
+	[FRAGMENTED] = VSWAP "fragmented",
 };
 
 static void read_counters(long *val)
@@ -489,7 +493,7 @@ struct env {
 	long start[NR_COUNTERS];	/* before the test */
 	long last[NR_COUNTERS];		/* as of the last comparison */
 	long stored;			/* pages in zswap before the test */
-	char *dev;			/* swap device in use */
+	char *dev, *dev2;		/* swap devices in use */
 };
 
 static void mark_counters(struct env *env)
@@ -897,6 +901,8 @@ static void teardown(struct __test_metadata *_metadata, struct env *env)
 
 	if (env->dev)
 		swapoff(env->dev);
+	if (env->dev2)
+		swapoff(env->dev2);
 	cg_write("", "cgroup.kill", "1");
 	WAIT_FOR(slots_gone(env));
 	remove_cgroups();
@@ -907,7 +913,8 @@ static void teardown(struct __test_metadata *_metadata, struct env *env)
 	EXPECT_EQ(env->start[ZERO], now[ZERO]);
 	EXPECT_EQ(env->start[ZSWAPPED], now[ZSWAPPED]);
 	EXPECT_EQ(env->start[PHYSICAL], now[PHYSICAL]);
-	EXPECT_EQ(env->start[ZSWPWB], now[ZSWPWB]);
+	if (!env->dev)
+		EXPECT_EQ(env->start[ZSWPWB], now[ZSWPWB]);
 	EXPECT_EQ(env->stored, stored_pages());
 	restore_settings();
 }
@@ -3094,7 +3101,8 @@ VSWAP_TEST(control, files)
 		{ "enabled", 0644 }, { "limit", 0644 }, { "used", 0444 },
 		{ "cached", 0444 }, { "zero", 0444 }, { "zswap", 0444 },
 		{ "physical", 0444 }, { "alloc_fail", 0444 },
-		{ "metadata_bytes", 0444 },
+		{ "fragmented", 0444 }, { "metadata_bytes", 0444 },
+		{ "drain", 0200 },
 	};
 	struct stat st;
 	char path[128];
@@ -3106,7 +3114,8 @@ VSWAP_TEST(control, files)
 			TH_LOG("%s", path);
 		}
 		EXPECT_EQ(files[i].mode, st.st_mode & 0777);
-		EXPECT_LE(0, read_long(path));
+		if (files[i].mode & 0444)
+			EXPECT_LE(0, read_long(path));
 		if (files[i].mode == 0444)
 			EXPECT_GT(0, write_str(path, "0"));
 	}
@@ -3634,126 +3643,422 @@ static bool need_device(struct __test_metadata *_metadata, struct env *env)
 	return true;
 }
 
+static bool need_two_devices(struct __test_metadata *_metadata, struct env *env)
+{
+	if (!need_device(_metadata, env))
+		return false;
+	env->dev2 = getenv("VSWAP_TEST_DEV2");
+	if (!env->dev2)
+		SKIP(return false, "VSWAP_TEST_DEV2 names no device");
+	return true;
+}
+
+static bool need_disk(struct __test_metadata *_metadata, struct env *env)
+{
+	env->dev = getenv("VSWAP_TEST_DISK");
+	if (!env->dev)
+		SKIP(return false, "VSWAP_TEST_DISK names no device");
+	return true;
+}
+
+/* Pages on a swap device, as /proc/swaps says. */
+static long pages_on(const char *dev)
+{
+	char name[256], line[512];
+	long kb, used_kb, pages = -1;
+	FILE *swaps = fopen("/proc/swaps", "r");
+
+	if (!swaps)
+		return -1;
+	while (fgets(line, sizeof(line), swaps)) {
+		if (sscanf(line, "%255s %*s %ld %ld", name, &kb, &used_kb) == 3 &&
+		    !strcmp(name, dev))
+			pages = used_kb / (psize() >> 10);
+	}
+	fclose(swaps);
+	return pages;
+}
+
 static long swap_free_pages(void)
 {
 	return meminfo_kb("SwapFree") / (psize() >> 10);
 }
 
-/*
- * Until something may be moved, what is virtual stays virtual, and what goes
- * out with a device on is not.
- */
-VSWAP_TEST(device, on_and_off)
+static long used_by_test(struct env *env)
 {
-	struct region *old = map_region(_metadata, 192, 1, -1);
-	struct region *new = map_region(_metadata, 192, 1, -1);
-	int fd = make_memfd(_metadata, 64);
-	struct region *shm = map_region(_metadata, 64, 1, fd);
-	long nr_free;
-	size_t i;
+	return used() - env->start[USED];
+}
+
+static long slots_cached(struct env *env)
+{
+	return read_long(VSWAP "cached") - env->start[CACHED];
+}
+
+/* A device with pages of the test on it, and what it shows of them. */
+struct device {
+	long nr_free;		/* SwapFree before */
+	long swap_current;	/* memory.swap.current of the test before */
+};
+
+static void device_on(struct __test_metadata *_metadata, struct env *env,
+		      struct device *dev)
+{
+	ASSERT_EQ(0, swapon(env->dev, 0));
+	EXPECT_TRUE(have_swap_device());
+	dev->nr_free = swap_free_pages();
+	dev->swap_current = cg_long("main", "memory.swap.current");
+	EXPECT_LT(1024, dev->nr_free);
+	mark_counters(env);
+}
+
+/* Slots of the device are taken by @bound and by nobody else. */
+static void expect_bound(struct __test_metadata *_metadata, int line,
+			 struct env *env, struct device *dev, long bound)
+{
+	EXPECT_TRUE(WAIT_FOR(dev->nr_free - swap_free_pages() == bound)) {
+		TH_LOG("line %d: SwapFree was %ld and is %ld, %ld slots taken?",
+		       line, dev->nr_free, swap_free_pages(), bound);
+	}
+	EXPECT_EQ(bound, read_long(VSWAP "physical") - env->start[PHYSICAL]) {
+		TH_LOG("line %d: physical", line);
+	}
+	EXPECT_EQ(bound * (long)psize(),
+		  cg_long("main", "memory.swap.current") - dev->swap_current) {
+		TH_LOG("line %d: memory.swap.current", line);
+	}
+	EXPECT_STAT(used_by_test(env) * (long)psize(), "main", "vswap");
+}
+
+#define EXPECT_BOUND(dev, bound)					\
+	expect_bound(_metadata, __LINE__, &self->env, dev, bound)
+
+/* From now on zswap takes nothing from the test. */
+static void forbid_zswap(struct __test_metadata *_metadata)
+{
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "0"));
+}
+
+/* A child that looks at SwapTotal and SwapFree all the time. */
+static pid_t watch_swap(struct gate *gate, long total, long nr_free)
+{
+	struct pollfd fd = { .fd = gate->fd[0], .events = POLLIN };
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid)
+		return pid;
+	unpin();
+	close(gate->fd[1]);
+	do {
+		if (meminfo_kb("SwapTotal") != total ||
+		    swap_free_pages() != nr_free)
+			status = 1;
+	} while (!poll(&fd, 1, 0));
+	_exit(status);
+}
+
+/* What zswap and zero pages take is no room on the device, at no moment. */
+VSWAP_TEST(device, late_binding)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	struct device dev;
+	struct gate gate;
+	pid_t pid;
+	int i;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = watch_swap(&gate, meminfo_kb("SwapTotal"), dev.nr_free);
+	ASSERT_LT(0, pid);
+	for (i = 0; i < 100; i++) {
+		fill_kinds(r);
+		PAGEOUT(r, 0, 192);
+		EXPECT_DATA(r, 0, 192);
+	}
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	mark_counters(&self->env);
+	/* with a slot in reach, zswap keeps what does not compress, too */
+	fill_kinds(r);
+	PAGEOUT(r, 0, 192);
+	EXPECT_COUNTERS([ZSWPOUT] = 128, [SWPOUT_ZERO] = 64, [USED] = 192,
+			[ZERO] = 64, [ZSWAPPED] = 128);
+	EXPECT_BOUND(&dev, 0);
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_COUNTERS([ZSWPIN] = 128, [SWPIN_ZERO] = 64, [USED] = -192,
+			[ZERO] = -64, [ZSWAPPED] = -128);
+	unmap_region(r);
+}
+
+/* What zswap does not take goes to the device, and comes back. */
+VSWAP_TEST(device, bind)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	struct device dev;
 	int round;
 
 	if (!need_device(_metadata, &self->env))
 		return;
-	for (round = 0; round < 2; round++) {
-		fill_kinds(old);
-		PAGEOUT(old, 0, 192);
-		fill(shm, 0, 32, MIXED);
-		ASSERT_EQ(0, pageout(shm, 0, 32));
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	for (round = 0; round < 3; round++) {
+		fill_kinds(r);
 		mark_counters(&self->env);
-		EXPECT_EQ(224, used() - self->env.start[USED]);
-
-		ASSERT_EQ(0, swapon(self->env.dev, 0));
-		EXPECT_TRUE(have_swap_device());
-		nr_free = swap_free_pages();
-		EXPECT_LT(1024, nr_free);
-		fill_kinds(new);
-		PAGEOUT(new, 0, 192);
-		fill(shm, 32, 32, MIXED);
-		ASSERT_EQ(0, pageout(shm, 32, 32));
-		EXPECT_EQ(224, nr_free - swap_free_pages());
-		EXPECT_EQ(224, used() - self->env.start[USED]);
-		EXPECT_EQ(0, read_long(VSWAP "physical"));
-		for (i = 0; i < 192; i++) {
-			EXPECT_NE(swap_type(pagemap_of(page_addr(new, i))),
-				  swap_type(pagemap_of(page_addr(old, i))));
-		}
-
-		/* what was virtual comes back, and goes out to the device */
-		mark_counters(&self->env);
-		EXPECT_DATA(old, 0, 96);
-		EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [USED] = -96,
-				[CACHED] = -32, [ZERO] = -32, [ZSWAPPED] = -32);
-		PAGEOUT(old, 0, 48);
-		EXPECT_EQ(128, used() - self->env.start[USED]);
-		EXPECT_EQ(swap_type(pagemap_of(page_addr(new, 0))),
-			  swap_type(pagemap_of(page_addr(old, 0))));
-		EXPECT_DATA(new, 0, 96);
-		EXPECT_DATA(shm, 0, 16);
-		EXPECT_EQ(112, used() - self->env.start[USED]);
-
-		/* the device goes, and virtual slots are in use */
-		mark_counters(&self->env);
-		ASSERT_EQ(0, swapoff(self->env.dev));
-		EXPECT_FALSE(have_swap_device());
-		EXPECT_EQ(112, used() - self->env.start[USED]);
-		EXPECT_EQ(0, swap_free_pages());
-		EXPECT_EQ(192, count_present(new, 0, 192));
-		EXPECT_EQ(96, count_swapped(old, 96, 96));
-		EXPECT_DATA(new, 0, 192);
-		EXPECT_DATA(old, 0, 192);
-		EXPECT_DATA(shm, 0, 64);
-		EXPECT_EQ(self->env.start[USED], used());
-
-		/* virtual again */
-		PAGEOUT(new, 0, 192);
-		EXPECT_EQ(192, used() - self->env.start[USED]);
-		EXPECT_DATA(new, 0, 192);
+		PAGEOUT(r, 0, 192);
+		EXPECT_COUNTERS([PSWPOUT] = 128, [SWPOUT_ZERO] = 64, [USED] = 192,
+				[ZERO] = 64, [PHYSICAL] = 128);
+		EXPECT_BOUND(&dev, 128);
+		EXPECT_DATA(r, 0, 192);
+		EXPECT_COUNTERS([PSWPIN] = 128, [SWPIN_ZERO] = 64, [USED] = -192,
+				[ZERO] = -64, [PHYSICAL] = -128);
+		EXPECT_BOUND(&dev, 0);
 	}
-	unmap_region(old);
-	unmap_region(new);
-	unmap_region(shm);
-	close(fd);
-}
 
-/* With the device on, and zswap off, nothing has changed. */
-VSWAP_TEST(device, without_zswap)
-{
-	struct region *old = map_region(_metadata, 64, 1, -1);
-	struct region *r = map_region(_metadata, 64, 1, -1);
-
-	if (!need_device(_metadata, &self->env))
-		return;
-	fill(old, 0, 64, MIXED);
-	PAGEOUT(old, 0, 64);
-	ASSERT_EQ(0, swapon(self->env.dev, 0));
-	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
-	fill(r, 0, 64, NOISE);
+	/* from the device to zswap, to a zero page and back again */
+	fill(r, 0, 192, MIXED);
+	PAGEOUT(r, 0, 192);
+	EXPECT_DATA(r, 0, 192);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	fill(r, 64, 64, ZEROED);
 	mark_counters(&self->env);
-	PAGEOUT(r, 0, 64);
-	EXPECT_TRUE(WAIT_FOR(read_key("/proc/vmstat", "pswpout") -
-			     self->env.last[PSWPOUT] == 64));
-	EXPECT_EQ(64, used() - self->env.start[USED]);
-	EXPECT_DATA(r, 0, 64);
-	EXPECT_DATA(old, 0, 64);
-	EXPECT_EQ(self->env.start[USED], used());
-	ASSERT_EQ(0, swapoff(self->env.dev));
-	EXPECT_DATA(r, 0, 64);
+	PAGEOUT(r, 0, 192);
+	EXPECT_COUNTERS([ZSWPOUT] = 128, [SWPOUT_ZERO] = 64, [USED] = 192,
+			[ZERO] = 64, [ZSWAPPED] = 128);
+	EXPECT_BOUND(&dev, 0);
+	EXPECT_DATA(r, 0, 192);
+
+	/* and given up while they are there */
+	forbid_zswap(_metadata);
+	fill(r, 0, 192, MIXED);
+	PAGEOUT(r, 0, 192);
+	EXPECT_BOUND(&dev, 192);
+	ASSERT_EQ(0, madvise(page_addr(r, 32), 64 * psize(), MADV_DONTNEED));
+	EXPECT_BOUND(&dev, 128);
+	forget(r, 32, 64);
+	EXPECT_DATA(r, 0, 192);
 	unmap_region(r);
-	unmap_region(old);
 }
 
-/* What waits in the swap cache when the device comes and goes. */
-VSWAP_TEST(device, swap_cache)
+/*
+ * A slot that another process refers to goes from one place to the other, and
+ * no older one is left behind.
+ */
+VSWAP_TEST(device, rewrite)
 {
-	struct region *r = map_region(_metadata, 192, 1, -1);
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	struct device dev;
 	struct gate gate;
 	pid_t pid;
 
 	if (!need_device(_metadata, &self->env))
 		return;
-	fill_kinds(r);
-	PAGEOUT(r, 0, 192);
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	fill(r, 0, 96, MIXED);
+	PAGEOUT(r, 0, 96);
+	EXPECT_BOUND(&dev, 96);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 96);
+		_exit(0);
+	}
+	/* read, and out again to the same place, with no I/O to do */
+	EXPECT_DATA(r, 0, 96);
+	EXPECT_BOUND(&dev, 96);
+	PAGEOUT(r, 0, 96);
+	EXPECT_EQ(0, read_long(VSWAP "zswap") - self->env.start[ZSWAPPED]);
+	EXPECT_BOUND(&dev, 96);
+	EXPECT_DATA(r, 0, 96);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	unmap_region(r);
+	EXPECT_BOUND(&dev, 0);
+}
+
+/* Large folios are written whole, in one run of slots. */
+VSWAP_TEST(device, bind_large)
+{
+	struct device dev;
+	struct region *r;
+	struct mthp was;
+	int order;
+
+	if (!need_device(_metadata, &self->env) ||
+	    !need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE"))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	for (order = 2; order <= pmd_order(); order++) {
+		size_t nr = 1UL << order;
+
+		if (!have_mthp(order, "enabled"))
+			continue;
+		if (!need_large(_metadata, order, "enabled"))
+			return;
+		r = map_region(_metadata, nr, nr, -1);
+		fill(r, 0, nr, POOR);
+		EXPECT_EQ(nr, count_large(r, 0, nr));
+		read_mthp(order, &was);
+		mark_counters(&self->env);
+		PAGEOUT(r, 0, nr);
+		EXPECT_COUNTERS([PSWPOUT] = nr, [USED] = nr, [PHYSICAL] = nr,
+				[THP_SWPOUT] = order == pmd_order());
+		EXPECT_EQ(1, mthp_stat(order, "swpout") - was.swpout);
+		EXPECT_EQ(0, mthp_stat(order, "swpout_fallback") - was.fallback);
+		EXPECT_BOUND(&dev, nr);
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_BOUND(&dev, 0);
+		unmap_region(r);
+		ASSERT_EQ(0, set_mthp(order, "enabled", "never"));
+	}
+}
+
+/* With holes of one slot on the device, they are written whole nevertheless. */
+VSWAP_TEST(device, fragmented)
+{
+	struct region *fill_up, *r;
+	struct device dev;
+	struct mthp was;
+	size_t nr, i;
+
+	if (!need_device(_metadata, &self->env) ||
+	    !need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE"))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	nr = dev.nr_free;
+	fill_up = map_region(_metadata, nr, 1, -1);
+	fill(fill_up, 0, nr, POOR);
+	PAGEOUT(fill_up, 0, nr);
+	EXPECT_BOUND(&dev, nr);
+	for (i = 0; i < nr; i += 2)
+		ASSERT_EQ(0, madvise(page_addr(fill_up, i), psize(), MADV_DONTNEED));
+	EXPECT_BOUND(&dev, nr - (nr + 1) / 2);
+
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 64, 16, -1);
+	fill(r, 0, 64, POOR);
+	EXPECT_EQ(64, count_large(r, 0, 64));
+	read_mthp(4, &was);
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 64);
+	EXPECT_COUNTERS([PSWPOUT] = 64, [USED] = 64, [PHYSICAL] = 64,
+			[FRAGMENTED] = 4);
+	EXPECT_EQ(4, mthp_stat(4, "swpout") - was.swpout);
+	EXPECT_EQ(0, mthp_stat(4, "swpout_fallback") - was.fallback);
+	EXPECT_DATA(r, 0, 64);
+	for (i = 1; i < nr; i += 2)
+		EXPECT_DATA(fill_up, i, 1);
+	unmap_region(fill_up);
+	unmap_region(r);
+	EXPECT_BOUND(&dev, 0);
+}
+
+/* The cgroup may have eight slots: the others stay in memory. */
+VSWAP_TEST(device, swap_max)
+{
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	struct device dev;
+	char buf[32];
+	long max;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	snprintf(buf, sizeof(buf), "%ld", 8 * (long)psize());
+	ASSERT_EQ(0, cg_write("main", "memory.swap.max", buf));
+	max = cg_key("main", "memory.swap.events", "max");
+	fill(r, 0, 64, MIXED);
+	fill(r, 32, 16, ZEROED);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, pageout(r, 0, 64));
+	EXPECT_COUNTERS([PSWPOUT] = 8, [SWPOUT_ZERO] = 16, [USED] = 64,
+			[CACHED] = 40, [ZERO] = 16, [PHYSICAL] = 8);
+	EXPECT_BOUND(&dev, 8);
+	EXPECT_EQ(40, cg_key("main", "memory.swap.events", "max") - max);
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_BOUND(&dev, 0);
+
+	/* zswap does not count */
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 64);
+	EXPECT_COUNTERS([ZSWPOUT] = 48, [SWPOUT_ZERO] = 16, [USED] = 64,
+			[ZERO] = 16, [ZSWAPPED] = 48);
+	EXPECT_DATA(r, 0, 64);
+	unmap_region(r);
+}
+
+/* A device that is full takes no more, and nothing is lost. */
+VSWAP_TEST(device, full)
+{
+	struct region *r, *more;
+	struct device dev;
+	size_t nr;
+	long fail;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	forbid_zswap(_metadata);
+	nr = dev.nr_free;
+	r = map_region(_metadata, nr, 1, -1);
+	more = map_region(_metadata, 64, 1, -1);
+	fill(r, 0, nr, POOR);
+	fill(more, 0, 64, MIXED);
+	PAGEOUT(r, 0, nr);
+	EXPECT_BOUND(&dev, nr);
+	mark_counters(&self->env);
+	fail = cg_key("main", "memory.swap.events", "fail");
+	ASSERT_EQ(0, pageout(more, 0, 64));
+	EXPECT_COUNTERS([USED] = 64, [CACHED] = 64);
+	EXPECT_EQ(64, cg_key("main", "memory.swap.events", "fail") - fail);
+	EXPECT_DATA(more, 0, 64);
+	EXPECT_DATA(r, 0, 16);
+	EXPECT_BOUND(&dev, nr - 16);
+	ASSERT_EQ(0, pageout(more, 0, 64));
+	EXPECT_BOUND(&dev, nr);
+	EXPECT_DATA(more, 0, 64);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	unmap_region(more);
+	EXPECT_BOUND(&dev, 0);
+}
+
+/*
+ * swapoff brings home what is bound, and no page table changes: the slots stay
+ * virtual.
+ */
+VSWAP_TEST(device, swapoff)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	int fd = make_memfd(_metadata, 64);
+	struct region *shm = map_region(_metadata, 64, 1, fd);
+	uint64_t before[192];
+	struct device dev;
+	struct gate gate;
+	size_t i;
+	pid_t pid;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	fill(r, 0, 192, POOR);
+	fill(shm, 0, 64, MIXED);
+	forbid_zswap(_metadata);
+	PAGEOUT(r, 64, 128);
+	ASSERT_EQ(0, pageout(shm, 0, 64));
+	/* a third in zswap */
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	PAGEOUT(r, 0, 64);
+	EXPECT_BOUND(&dev, 192);
 	ASSERT_EQ(0, gate_make(&gate));
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -3762,45 +4067,578 @@ VSWAP_TEST(device, swap_cache)
 		EXPECT_DATA(r, 0, 192);
 		_exit(0);
 	}
-	EXPECT_DATA(r, 0, 96);
-	ASSERT_EQ(0, swapon(self->env.dev, 0));
-	/* virtual slots that are still shared are used again */
-	mark_counters(&self->env);
-	PAGEOUT(r, 0, 96);
-	EXPECT_COUNTERS([ZSWPOUT] = 32, [CACHED] = -32, [ZSWAPPED] = 32);
-	cg_write("main", "memory.reclaim", "4M");
-	EXPECT_DATA(r, 0, 48);
+	for (i = 0; i < 192; i++)
+		before[i] = pagemap_of(page_addr(r, i));
 	ASSERT_EQ(0, swapoff(self->env.dev));
+	EXPECT_FALSE(have_swap_device());
+	for (i = 0; i < 192; i++)
+		EXPECT_EQ(before[i], pagemap_of(page_addr(r, i)));
+	EXPECT_EQ(0, read_long(VSWAP "physical"));
+	EXPECT_EQ(256, used() - self->env.start[USED]);
+	EXPECT_EQ(0, cg_long("main", "memory.swap.current"));
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_DATA(shm, 0, 64);
 	gate_open(&gate);
 	EXPECT_EXIT(pid);
-	EXPECT_DATA(r, 0, 192);
-	EXPECT_EQ(self->env.start[USED], used());
+	unmap_region(r);
+	unmap_region(shm);
+	close(fd);
+}
+
+/* What has been written is to be read again, and not found in the swap cache. */
+static void empty_swap_cache(struct __test_metadata *_metadata)
+{
+	EXPECT_TRUE(WAIT_FOR((cg_write("main", "memory.reclaim", "4K"),
+			      !cg_stat("main", "swapcached"))));
+}
+
+/* Have the shrinker of zswap look at @nr entries of the test on each node. */
+static void scan_zswap(struct __test_metadata *_metadata, int nr)
+{
+	int nid, len, fd;
+	struct stat st;
+	glob_t found;
+	char buf[64];
+
+	ASSERT_EQ(0, stat(cg_file("main", ""), &st));
+	ASSERT_EQ(0, glob("/sys/kernel/debug/shrinker/mm-zswap-*/scan", 0, NULL,
+			  &found));
+	fd = open(found.gl_pathv[0], O_WRONLY);
+	globfree(&found);
+	ASSERT_LE(0, fd);
+	for (nid = 0; ; nid++) {
+		len = snprintf(buf, sizeof(buf), "%llu %d %d",
+			       (unsigned long long)st.st_ino, nid, nr);
+		if (write(fd, buf, len) != len)
+			break;
+	}
+	ASSERT_EQ(EINVAL, errno);	/* no such node */
+	ASSERT_LT(0, nid);
+	close(fd);
+}
+
+/* The first look at an entry only takes away its referenced mark. */
+static void write_back(struct __test_metadata *_metadata, struct env *env, long nr)
+{
+	long before = env->last[ZSWPWB];
+	int tries;
+
+	ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
+	for (tries = 0; tries < 100; tries++) {
+		if (read_key("/proc/vmstat", "zswpwb") - before >= nr)
+			break;
+		scan_zswap(_metadata, 1);
+	}
+	ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "N"));
+}
+
+/* Writeback of zswap takes slots of the device, one for each page. */
+VSWAP_TEST(device, writeback)
+{
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	struct device dev;
+
+	if (!need_device(_metadata, &self->env) ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
+		return;
+
+	/* nowhere to write to */
+	fill(r, 0, 64, POOR);
+	PAGEOUT(r, 0, 1);
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 1);
+
+	/* exactly one page */
+	device_on(_metadata, &self->env, &dev);
+	PAGEOUT(r, 0, 1);
+	EXPECT_COUNTERS([ZSWPOUT] = 1, [USED] = 1, [ZSWAPPED] = 1);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS([ZSWPWB] = 1, [PSWPOUT] = 1, [ZSWAPPED] = -1,
+			[PHYSICAL] = 1);
+	EXPECT_BOUND(&dev, 1);
+	empty_swap_cache(_metadata);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, 1);
+	EXPECT_EQ(1, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+	EXPECT_BOUND(&dev, 0);
+
+	/* half of what is there */
+	PAGEOUT(r, 0, 64);
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 32);
+	EXPECT_COUNTERS([ZSWPWB] = 32, [PSWPOUT] = 32, [ZSWAPPED] = -32,
+			[PHYSICAL] = 32);
+	EXPECT_BOUND(&dev, 32);
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_BOUND(&dev, 0);
+
+	/* not for this cgroup */
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.writeback", "0"));
+	PAGEOUT(r, 0, 16);
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS();
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.writeback", "1"));
+
+	/* nor if it may have no slot */
+	ASSERT_EQ(0, cg_write("main", "memory.swap.max", "4096"));
+	forbid_zswap(_metadata);
+	PAGEOUT(r, 16, 1);
+	EXPECT_BOUND(&dev, 1);
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS();
+	EXPECT_DATA(r, 0, 64);
 	unmap_region(r);
 }
 
-/* Large folios, on both sides of a swapoff. */
-VSWAP_TEST(device, large)
+/* zswap off: new folios get slots of the device, old ones go to it. */
+VSWAP_TEST(device, without_zswap)
 {
-	struct region *old, *new;
+	struct region *old = map_region(_metadata, 64, 1, -1);
+	struct region *r = map_region(_metadata, 64, 1, -1);
+	struct device dev;
+	struct gate gate;
+	pid_t pid;
 
 	if (!need_device(_metadata, &self->env))
 		return;
-	if (!need_large(_metadata, 4, "enabled"))
-		return;
-	old = map_region(_metadata, 64, 16, -1);
-	new = map_region(_metadata, 64, 16, -1);
 	fill(old, 0, 64, MIXED);
 	PAGEOUT(old, 0, 64);
-	ASSERT_EQ(0, swapon(self->env.dev, 0));
-	fill(new, 0, 64, MIXED);
-	PAGEOUT(new, 0, 64);
-	EXPECT_EQ(64, used() - self->env.start[USED]);
-	ASSERT_EQ(0, swapoff(self->env.dev));
-	EXPECT_DATA(new, 0, 64);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(old, 0, 64);
+		_exit(0);
+	}
+	device_on(_metadata, &self->env, &dev);
+	ASSERT_EQ(0, write_str(ZSWAP "enabled", "0"));
+	fill(r, 0, 64, NOISE);
+	PAGEOUT(r, 0, 64);
+	EXPECT_COUNTERS([PSWPOUT] = 64);
+	EXPECT_EQ(64, dev.nr_free - swap_free_pages());
+
+	/* its slots are virtual, and shared: they get a place on the device */
 	EXPECT_DATA(old, 0, 64);
-	EXPECT_EQ(self->env.start[USED], used());
+	mark_counters(&self->env);
+	PAGEOUT(old, 0, 64);
+	EXPECT_COUNTERS([PSWPOUT] = 64, [CACHED] = -64, [PHYSICAL] = 64);
+	EXPECT_EQ(128, dev.nr_free - swap_free_pages());
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_DATA(old, 0, 32);
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	EXPECT_DATA(r, 0, 64);
+	EXPECT_DATA(old, 0, 64);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	unmap_region(r);
 	unmap_region(old);
-	unmap_region(new);
+}
+
+/* Pages that went out before the device was there go to it now. */
+VSWAP_TEST(device, comes_later)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	struct device dev;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	fill_kinds(r);
+	PAGEOUT(r, 0, 192);
+	EXPECT_EQ(192, used() - self->env.start[USED]);
+	/* what did not compress is in the swap cache still */
+	EXPECT_LT(0, read_long(VSWAP "cached"));
+	device_on(_metadata, &self->env, &dev);
+	EXPECT_TRUE(WAIT_FOR((cg_write("main", "memory.reclaim", "4M"),
+			      slots_cached(&self->env) == 0)));
+	EXPECT_BOUND(&dev, 0);
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_EQ(self->env.start[USED], used());
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	unmap_region(r);
+}
+
+/* Zero pages, zswap and the device in what was one folio. */
+VSWAP_TEST(device, mixed)
+{
+	struct device dev;
+	struct region *r;
+	struct gate gate;
+	long wb;
+	pid_t pid;
+
+	if (!need_device(_metadata, &self->env) ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG") ||
+	    !need(_metadata, !access(THP, F_OK), "CONFIG_TRANSPARENT_HUGEPAGE"))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	if (!need_large(_metadata, 4, "enabled"))
+		return;
+	r = map_region(_metadata, 32, 16, -1);
+	fill(r, 0, 32, POOR);
+	EXPECT_EQ(32, count_large(r, 0, 32));
+	PAGEOUT(r, 0, 32);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [USED] = 32, [ZSWAPPED] = 32);
+	write_back(_metadata, &self->env, 8);
+	wb = read_key("/proc/vmstat", "zswpwb") - self->env.last[ZSWPWB];
+	EXPECT_LE(8, wb);
+	EXPECT_GT(32, wb);
+	EXPECT_COUNTERS([ZSWPWB] = wb, [PSWPOUT] = wb, [ZSWAPPED] = -wb,
+			[PHYSICAL] = wb);
+	EXPECT_BOUND(&dev, wb);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 32);
+		_exit(0);
+	}
+	/* the child has what is old, and two pages of each half are new */
+	fill(r, 6, 4, ZEROED);
+	fill(r, 24, 2, MIXED);
+	PAGEOUT(r, 0, 32);
+	EXPECT_EQ(38, used_by_test(&self->env));
+	EXPECT_EQ(4, read_long(VSWAP "zero") - self->env.start[ZERO]);
+	/* the old pages that were read to be replaced may wait for the child */
+	EXPECT_GE(6, slots_cached(&self->env));
+	EXPECT_DATA(r, 5, 6);
+	/* half of one, and half of the other */
+	ASSERT_EQ(0, munmap(page_addr(r, 8), 16 * psize()));
+	EXPECT_DATA(r, 0, 8);
+	EXPECT_DATA(r, 24, 8);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	unmap_region(r);
+	EXPECT_BOUND(&dev, 0);
+}
+
+/* The cgroup goes while it has slots of the device: its parent has them. */
+VSWAP_TEST(device, cgroup_removed)
+{
+	struct region *r = map_region(_metadata, 96, 1, -1);
+	int fd = make_memfd(_metadata, 32);
+	struct region *shm = map_region(_metadata, 32, 1, fd);
+	const long page = psize();
+	struct device dev;
+	long before;
+	int round;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	device_on(_metadata, &self->env, &dev);
+	before = cg_long("", "memory.swap.current");
+	for (round = 0; round < 3; round++) {
+		ASSERT_EQ(0, cg_make("old"));
+		ASSERT_EQ(0, cg_write("old", "memory.zswap.max", "0"));
+		ASSERT_EQ(0, cg_enter("old"));
+		fill(r, 0, 96, MIXED);
+		fill(shm, 0, 32, POOR);
+		PAGEOUT(r, 0, 96);
+		ASSERT_EQ(0, pageout(shm, 0, 32));
+		EXPECT_COUNTERS([PSWPOUT] = 128, [USED] = 128, [PHYSICAL] = 128);
+		EXPECT_EQ(128 * page, cg_long("old", "memory.swap.current"));
+		ASSERT_EQ(0, cg_enter("main"));
+		ASSERT_EQ(0, cg_remove("old"));
+
+		EXPECT_EQ(128 * page, cg_long("", "memory.swap.current") - before);
+		EXPECT_EQ(0, cg_long("main", "memory.swap.current"));
+		EXPECT_EQ(128, dev.nr_free - swap_free_pages());
+		/* some are given up, some read, and the others brought home */
+		ASSERT_EQ(0, madvise(r->addr, 32 * page, MADV_DONTNEED));
+		forget(r, 0, 32);
+		EXPECT_EQ(96 * page, cg_long("", "memory.swap.current") - before);
+		EXPECT_DATA(r, 0, 64);
+		EXPECT_DATA(shm, 0, 16);
+		EXPECT_EQ(48 * page, cg_long("", "memory.swap.current") - before);
+		if (round == 1) {
+			ASSERT_EQ(0, swapoff(self->env.dev));
+			EXPECT_EQ(0, cg_long("", "memory.swap.current") - before);
+			ASSERT_EQ(0, swapon(self->env.dev, 0));
+		}
+		EXPECT_DATA(r, 0, 96);
+		EXPECT_DATA(shm, 0, 32);
+		EXPECT_EQ(0, cg_long("", "memory.swap.current") - before);
+		EXPECT_BOUND(&dev, 0);
+		/* who has read them owns them now */
+		ASSERT_EQ(0, madvise(r->addr, 96 * page, MADV_DONTNEED));
+		ASSERT_EQ(0, madvise(shm->addr, 32 * page, MADV_REMOVE));
+		mark_counters(&self->env);
+	}
+	unmap_region(r);
+	unmap_region(shm);
+	close(fd);
+}
+
+/* Two devices, of which one goes while it is in use. */
+VSWAP_TEST(device, two)
+{
+	static const int flags[] = {
+		/* the same priority, then one before the other */
+		SWAP_FLAG_PREFER | 5, SWAP_FLAG_PREFER | 7,
+	};
+	const size_t nr = 2048;
+	struct region *r = map_region(_metadata, nr, 1, -1);
+	long total;
+	size_t i;
+
+	if (!need_two_devices(_metadata, &self->env))
+		return;
+	forbid_zswap(_metadata);
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		ASSERT_EQ(0, swapon(self->env.dev, flags[0]));
+		ASSERT_EQ(0, swapon(self->env.dev2, flags[i]));
+		total = meminfo_kb("SwapTotal");
+		fill(r, 0, nr, MIXED);
+		mark_counters(&self->env);
+		PAGEOUT(r, 0, nr);
+		EXPECT_COUNTERS([PSWPOUT] = nr, [USED] = nr, [PHYSICAL] = nr);
+		EXPECT_EQ((long)nr, pages_on(self->env.dev) + pages_on(self->env.dev2));
+		if (i)
+			EXPECT_EQ((long)nr, pages_on(self->env.dev2));
+		EXPECT_LT(0, pages_on(self->env.dev2));
+		EXPECT_EQ((long)nr * (long)psize(),
+			  cg_long("main", "memory.swap.current"));
+
+		ASSERT_EQ(0, swapoff(self->env.dev2));
+		EXPECT_EQ(-1, pages_on(self->env.dev2));
+		EXPECT_GT(total, meminfo_kb("SwapTotal"));
+		EXPECT_EQ(nr, count_swapped(r, 0, nr));
+		EXPECT_EQ(read_long(VSWAP "physical") - self->env.start[PHYSICAL],
+			  pages_on(self->env.dev));
+		EXPECT_DATA(r, 0, nr / 2);
+		PAGEOUT(r, 0, nr / 2);
+		/* what came home and is in the swap cache goes there by itself */
+		EXPECT_TRUE(WAIT_FOR((cg_write("main", "memory.reclaim", "8M"),
+				      pages_on(self->env.dev) == (long)nr))) {
+			TH_LOG("%ld pages", pages_on(self->env.dev));
+		}
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_EQ(0, pages_on(self->env.dev));
+		ASSERT_EQ(0, swapoff(self->env.dev));
+		EXPECT_EQ(0, cg_long("main", "memory.swap.current"));
+	}
+	unmap_region(r);
+}
+
+/*
+ * What is read ahead for virtual slots: what is on a device that takes time,
+ * and nothing that is in memory.
+ */
+static void expect_readahead(struct __test_metadata *_metadata, struct env *env,
+			     struct region *r, long min)
+{
+	long ra, in, zin;
+
+	mark_counters(env);
+	ra = read_key("/proc/vmstat", "swap_ra");
+	EXPECT_DATA(r, 0, 1);
+	zin = read_key("/proc/vmstat", "zswpin") - env->last[ZSWPIN];
+	EXPECT_EQ(0, zin);
+	EXPECT_DATA(r, 1, r->nr - 1);
+	ra = read_key("/proc/vmstat", "swap_ra") - ra;
+	in = read_key("/proc/vmstat", "pswpin") - env->last[PSWPIN];
+	zin = read_key("/proc/vmstat", "zswpin") - env->last[ZSWPIN];
+	EXPECT_LE(min, ra) {
+		TH_LOG("%ld pages read ahead", ra);
+	}
+	EXPECT_EQ((long)r->nr / 2, in);
+	EXPECT_EQ((long)r->nr / 2, zin);
+}
+
+static void set_rotational(struct __test_metadata *_metadata, const char *dev,
+			   const char *val)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/queue/rotational",
+		 strrchr(dev, '/') + 1);
+	ASSERT_EQ(0, write_str(path, val));
+}
+
+VSWAP_TEST(device, readahead)
+{
+	struct region *r = map_region(_metadata, 256, 256, -1);
+	int fd = make_memfd(_metadata, 256), rotational;
+	struct region *shm = map_region(_metadata, 256, 256, fd);
+	struct device dev;
+
+	if (!need_disk(_metadata, &self->env))
+		return;
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	for (rotational = 0; rotational < 2; rotational++) {
+		set_rotational(_metadata, self->env.dev, rotational ? "1" : "0");
+		device_on(_metadata, &self->env, &dev);
+		/* the first half of each on the device, the other in zswap */
+		fill(r, 0, 256, POOR);
+		fill(shm, 0, 256, POOR);
+		ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "0"));
+		PAGEOUT(r, 0, 128);
+		ASSERT_EQ(0, pageout(shm, 0, 128));
+		ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+		PAGEOUT(r, 128, 128);
+		ASSERT_EQ(0, pageout(shm, 128, 128));
+		EXPECT_BOUND(&dev, 256);
+		empty_swap_cache(_metadata);
+		expect_readahead(_metadata, &self->env, r, 64);
+		expect_readahead(_metadata, &self->env, shm, 64);
+		ASSERT_EQ(0, swapoff(self->env.dev));
+	}
+	unmap_region(r);
+	unmap_region(shm);
+	close(fd);
+}
+
+/* What @nr does with its memory while the device comes and goes. */
+static void work(struct __test_metadata *_metadata, struct region *r,
+		 struct gate *gate, unsigned int nr)
+{
+	struct pollfd fd = { .fd = gate->fd[0], .events = POLLIN };
+	uint64_t x = 0x9e3779b97f4a7c15ULL * (nr + 1);
+
+	unpin();
+	close(gate->fd[1]);
+	r->id = 100 + nr;
+	fill(r, 0, r->nr, MIXED);
+	do {
+		size_t first = next_random(&x) % r->nr;
+		size_t len = 1 + next_random(&x) % (r->nr - first);
+		pid_t pid;
+
+		switch (next_random(&x) % 5) {
+		case 0:
+			fill(r, first, len, next_random(&x) % 4);
+			break;
+		case 1:
+			EXPECT_DATA(r, first, len);
+			break;
+		case 2:
+			madvise(page_addr(r, first), len * psize(), MADV_DONTNEED);
+			forget(r, first, len);
+			break;
+		case 3:
+			pageout(r, first, len);
+			break;
+		case 4:
+			pid = fork();
+			if (!pid) {
+				EXPECT_DATA(r, first, len);
+				_exit(_metadata->exit_code != KSFT_PASS);
+			}
+			pageout(r, first, len);
+			if (pid > 0)
+				EXPECT_EXIT(pid);
+			break;
+		}
+	} while (!poll(&fd, 1, 0));
+	EXPECT_DATA(r, 0, r->nr);
+	_exit(_metadata->exit_code != KSFT_PASS);
+}
+
+/* For a minute the device goes while it is in use, and comes again. */
+VSWAP_TEST(device, swapoff_under_load)
+{
+	struct region *r[3];
+	pid_t pid[3];
+	long end, rounds = 0, bound = 0;
+	struct gate gate;
+	size_t i;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	for (i = 0; i < ARRAY_SIZE(r); i++)
+		r[i] = map_region(_metadata, 768, 1, -1);
+	ASSERT_EQ(0, gate_make(&gate));
+	for (i = 0; i < ARRAY_SIZE(r); i++) {
+		pid[i] = fork();
+		ASSERT_LE(0, pid[i]);
+		if (!pid[i])
+			work(_metadata, r[i], &gate, i);
+	}
+	for (end = now_ms() + LOAD_SECONDS * 1000; now_ms() < end; rounds++) {
+		ASSERT_EQ(0, swapon(self->env.dev, 0));
+		/* mostly to the device */
+		ASSERT_EQ(0, cg_write("main", "memory.zswap.max",
+				      rounds % 3 ? "0" : "max"));
+		sleep_ms(50 + rounds * 37 % 200);
+		bound += pages_on(self->env.dev);
+		ASSERT_EQ(0, swapoff(self->env.dev));
+		EXPECT_EQ(0, read_long(VSWAP "physical"));
+	}
+	gate_open(&gate);
+	for (i = 0; i < ARRAY_SIZE(r); i++)
+		EXPECT_EXIT(pid[i]);
+	EXPECT_LT(10, rounds);
+	EXPECT_LT(rounds, bound) {
+		TH_LOG("%ld rounds, %ld pages on the device", rounds, bound);
+	}
+	ASSERT_EQ(0, swapon(self->env.dev, 0));
+	EXPECT_EQ(0, pages_on(self->env.dev));
+}
+
+/*
+ * drain: everything comes home, and no virtual entry is left.
+ */
+VSWAP_TEST(device, drain)
+{
+	struct region *r = map_region(_metadata, 192, 1, -1);
+	int fd = make_memfd(_metadata, 32);
+	struct region *shm = map_region(_metadata, 32, 1, fd);
+	struct device dev;
+	struct gate gate;
+	pid_t pid;
+
+	if (!need_device(_metadata, &self->env))
+		return;
+	EXPECT_EQ(-EBUSY, write_str(VSWAP "drain", "1"));
+	device_on(_metadata, &self->env, &dev);
+	fill_kinds(r);
+	fill(shm, 0, 32, MIXED);
+	forbid_zswap(_metadata);
+	PAGEOUT(r, 96, 96);
+	ASSERT_EQ(0, pageout(shm, 0, 32));
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	PAGEOUT(r, 0, 96);
+	EXPECT_BOUND(&dev, 96);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, 192);
+		_exit(0);
+	}
+	EXPECT_EQ(-EBUSY, write_str(VSWAP "drain", "1"));
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	EXPECT_EQ(-EINVAL, write_str(VSWAP "drain", "0"));
+	EXPECT_EQ(-EINVAL, write_str(VSWAP "drain", "2"));
+	EXPECT_EQ(-EINVAL, write_str(VSWAP "drain", "x"));
+	EXPECT_EQ(224, used() - self->env.start[USED]);
+	EXPECT_EQ(0, write_str(VSWAP "drain", "1"));
+	EXPECT_EQ(0, used());
+	EXPECT_EQ(192, count_present(r, 0, 192));
+	EXPECT_BOUND(&dev, 0);
+	/* and again, with nothing to do */
+	EXPECT_EQ(0, write_str(VSWAP "drain", "1"));
+	EXPECT_DATA(r, 0, 192);
+	EXPECT_DATA(shm, 0, 32);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+
+	/* now it goes to the device as ever */
+	mark_counters(&self->env);
+	PAGEOUT(r, 0, 64);
+	EXPECT_EQ(0, used());
+	EXPECT_DATA(r, 0, 64);
+	unmap_region(r);
+	unmap_region(shm);
+	close(fd);
 }
 
 static pid_t main_pid;

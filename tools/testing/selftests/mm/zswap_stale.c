@@ -18,8 +18,8 @@
  *
  * Swap space is whatever is in use.  It must not be a device that the kernel
  * takes for synchronous (zram, brd, pmem): a fault drops the swap cache there.
- * So it does on virtual swap without a device, and whenever it finds shmem in
- * swap; then the tests show that no copy is left and that the data is right.
+ * So it does on virtual swap, and whenever it finds shmem in swap; then the
+ * tests show that no copy is left and that the data is right.
  * Nothing else should swap meanwhile.
  */
 #include <errno.h>
@@ -115,6 +115,7 @@ struct stale {
 	struct region region;
 	char scan[PATH_MAX];
 	bool have_device;	/* something that zswap can write back to */
+	bool have_vswap;	/* a fault drops the swap cache */
 	unsigned int version;	/* of the content */
 	long stored;		/* stored_pages without those of the region */
 };
@@ -402,8 +403,9 @@ FIXTURE_SETUP(zswap_stale)
 	if (read_text("/proc/swaps", buf, sizeof(buf)) <= 0)
 		SKIP(return, "no swap in this kernel");
 	t->have_device = strchr(buf, '\n') != strrchr(buf, '\n');
-	if (!t->have_device &&
-	    (read_text(VSWAP_ENABLED, buf, sizeof(buf)) <= 0 || buf[0] != '1'))
+	t->have_vswap = read_text(VSWAP_ENABLED, buf, sizeof(buf)) > 0 &&
+			buf[0] == '1';
+	if (!t->have_device && !t->have_vswap)
 		SKIP(return, "neither swap device nor virtual swap");
 	if (access(ZSWAP_PARAM("enabled"), W_OK))
 		SKIP(return, "no zswap in this kernel");
@@ -490,7 +492,7 @@ static void keep_in_zswap(struct __test_metadata *_metadata, struct stale *t)
 			       tries, kept, NR_PAGES);
 		if (kept > 0)
 			return;
-		if (t->kind == SHMEM || !t->have_device) {
+		if (t->kind == SHMEM || t->have_vswap) {
 			/*
 			 * A fault takes shmem out of the swap cache, and on
 			 * virtual swap alone all that nobody else refers to.
