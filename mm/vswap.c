@@ -43,7 +43,8 @@
  * A slot of a device is bound late: when zswap does not take the folio, or when
  * it writes back. The swap table of the device then says "bound", and names the
  * virtual slot. PHYS words and bound slots of devices match, but for a bind in
- * progress, which has the slot before the word. What is PHYS is charged.
+ * progress, which has the slot before the word. What is PHYS is charged to
+ * memory.swap, where there is such a thing.
  *
  * Who may change a backing word: the holder of the lock of the folio that
  * covers the slot in the swap cache, who has waited for writeback, or who frees
@@ -54,7 +55,7 @@
  *
  *	folio lock
  *	  page table lock
- *	    percpu_swap_cluster.lock
+ *	    percpu_swap_cluster.lock, global_cluster_lock of a rotating device
  *	      virtual cluster (a lockdep class of its own)
  *		cluster of a device
  *		  si->lock, swap_avail_lock
@@ -764,6 +765,13 @@ static int vswap_bind_range(swp_entry_t entry, unsigned int nr, unsigned int *bo
 	return 0;
 }
 
+/* Flags of the device of a PHYS word: a bound slot keeps it from going away. */
+static unsigned long vswap_word_flags(unsigned long word)
+{
+	/* SWP_WRITEOK may be old when it comes. The others asked for never change. */
+	return data_race(__swap_entry_to_info(vswap_word_to_phys(word))->flags);
+}
+
 /* Are all slots of a folio on devices that may be written to? */
 static bool vswap_is_bound(struct folio *folio)
 {
@@ -777,9 +785,7 @@ static bool vswap_is_bound(struct folio *folio)
 		word = __vswap_word_get(ci, ci_off);
 		if (!vswap_word_is_phys(word))
 			break;
-		/* Bound slots keep their device from going away. */
-		if (!(__swap_entry_to_info(vswap_word_to_phys(word))->flags &
-		      SWP_WRITEOK))
+		if (!(vswap_word_flags(word) & SWP_WRITEOK))
 			break;
 	}
 	swap_cluster_unlock(ci);
@@ -812,7 +818,7 @@ int vswap_bind_folio(struct folio *folio)
 	vswap_drop_range(entry, nr);
 	id = vswap_owner(entry);
 	if (get_nr_swap_pages() < nr) {
-		if (total_swap_pages)
+		if (READ_ONCE(total_swap_pages))
 			mem_cgroup_slots_failed(id);
 		return -ENOSPC;
 	}
@@ -930,9 +936,8 @@ unsigned long __vswap_device_flags(swp_entry_t entry)
 
 	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
 	word = __vswap_word_get(ci, swp_cluster_offset(entry));
-	/* A bound slot keeps its device from going away. */
 	if (vswap_word_is_phys(word))
-		flags = __swap_entry_to_info(vswap_word_to_phys(word))->flags;
+		flags = vswap_word_flags(word);
 	swap_cluster_unlock(ci);
 
 	return flags;
@@ -961,7 +966,7 @@ bool vswap_stable_writes(struct folio *folio, struct swap_info_struct *si)
 		for (; ci_off < end; ci_off++) {
 			word = __vswap_word_get(ci, ci_off);
 			if (vswap_word_is_phys(word))
-				flags |= __swap_entry_to_info(vswap_word_to_phys(word))->flags;
+				flags |= vswap_word_flags(word);
 		}
 		swap_cluster_unlock(ci);
 	}
@@ -991,7 +996,7 @@ unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slo
 		*slot = vswap_word_to_phys(word);
 		run = 1;
 		/* The blocks of a file may be anywhere. */
-		if (nr > 1 && (__swap_entry_to_info(*slot)->flags & SWP_BLKDEV))
+		if (nr > 1 && (vswap_word_flags(word) & SWP_BLKDEV))
 			run = __vswap_run_length(ci, ci_off, ci_off + nr);
 	}
 	swap_cluster_unlock(ci);
@@ -1002,7 +1007,9 @@ unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slo
 /*
  * Requests are made for slots of devices, and never for virtual ones. But
  * reclaim asks the operations of a device what they forbid before it knows
- * which device will take the folio: what any of them forbids.
+ * which device will take the folio: what any of them forbids. A reclaimer that
+ * asked before the first such device came does not know of it. It got past with
+ * locks of another file system at most, for nothing has been swapped to this one.
  */
 static struct swap_ops vswap_ops = { };
 
@@ -1112,6 +1119,9 @@ static int vswap_create(void)
 	/* Pairs with the dependent read in swap_type_to_info(). */
 	smp_store_release(&swap_info[VSWAP_TYPE], vswap_si);
 	static_branch_enable(&vswap_key);
+	/* From now on, drain_mmlist() leaves the list alone. */
+	spin_lock(&mmlist_lock);
+	spin_unlock(&mmlist_lock);
 	return 0;
 
 free_area:
@@ -1143,6 +1153,29 @@ static unsigned long vswap_stat(enum vswap_stat item)
 unsigned long vswap_used_pages(void)
 {
 	return vswap_exists() ? vswap_stat(VSWAP_USED) : 0;
+}
+
+/**
+ * vswap_in_use() - is any virtual slot in use?
+ *
+ * Context: Any.
+ * Return: true if so, or if one is about to be.
+ */
+bool vswap_in_use(void)
+{
+	return atomic_long_read(&vswap_nr_clusters);
+}
+
+/**
+ * vswap_out_pages() - pages that are out of memory
+ *
+ * Context: Any.
+ * Return: the number of pages; approximate while it changes.
+ */
+unsigned long vswap_out_pages(void)
+{
+	return vswap_stat(VSWAP_ZERO) + vswap_stat(VSWAP_ZSWAP) +
+	       vswap_stat(VSWAP_PHYS);
 }
 
 /**

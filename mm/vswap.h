@@ -163,6 +163,8 @@ static inline bool vswap_have_devices(void)
 
 void vswap_device_on(struct swap_info_struct *si);
 void vswap_device_off(struct swap_info_struct *si);
+bool vswap_in_use(void);
+unsigned long vswap_out_pages(void);
 void vswap_grow(void);
 bool vswap_full(void);
 bool vswap_should_split(struct folio *folio);
@@ -235,6 +237,11 @@ static inline void vswap_device_on(struct swap_info_struct *si)
 
 static inline void vswap_device_off(struct swap_info_struct *si)
 {
+}
+
+static inline bool vswap_in_use(void)
+{
+	return false;
 }
 
 static inline void vswap_grow(void)
