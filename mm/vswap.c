@@ -421,6 +421,18 @@ static unsigned long __vswap_word_clear(struct swap_cluster_info *ci,
 	return old;
 }
 
+static unsigned long vswap_word_of(swp_entry_t entry)
+{
+	struct swap_cluster_info *ci;
+	unsigned long word;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, swp_cluster_offset(entry));
+	swap_cluster_unlock(ci);
+
+	return word;
+}
+
 /**
  * vswap_zswap_load() - look up the zswap entry of a virtual slot
  * @entry: the slot
@@ -431,14 +443,7 @@ static unsigned long __vswap_word_clear(struct swap_cluster_info *ci,
  */
 struct zswap_entry *vswap_zswap_load(swp_entry_t entry)
 {
-	struct swap_cluster_info *ci;
-	unsigned long word;
-
-	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-	word = __vswap_word_get(ci, swp_cluster_offset(entry));
-	swap_cluster_unlock(ci);
-
-	return vswap_word_to_zswap(word);
+	return vswap_word_to_zswap(vswap_word_of(entry));
 }
 
 /* Lock the cluster of a slot and make sure that it has a backing table. */
@@ -679,6 +684,11 @@ void vswap_drop_phys(swp_entry_t entry, unsigned int nr)
 	swap_cluster_unlock(ci);
 }
 
+static bool __vswap_referenced(struct swap_cluster_info *ci, unsigned int ci_off)
+{
+	return __swp_tb_get_count(__swap_table_get(ci, ci_off));
+}
+
 /**
  * vswap_hint_cached() - slots may be held by nothing but the swap cache now
  * @ci: their cluster
@@ -692,13 +702,18 @@ void vswap_drop_phys(swp_entry_t entry, unsigned int nr)
 void vswap_hint_cached(struct swap_cluster_info *ci, unsigned int ci_off,
 		       unsigned int nr)
 {
-	unsigned long word, swp_tb;
+	unsigned int end = ci_off + nr, run, i;
+	unsigned long word;
 
-	for (; ci->backing && nr--; ci_off++) {
+	for (; ci->backing && ci_off < end; ci_off += i + 1) {
+		i = 0;
 		word = __vswap_word_get(ci, ci_off);
-		swp_tb = __swap_table_get(ci, ci_off);
-		if (vswap_word_is_phys(word) && !__swp_tb_get_count(swp_tb))
-			swap_hint_bound(vswap_word_to_phys(word));
+		if (!vswap_word_is_phys(word) || __vswap_referenced(ci, ci_off))
+			continue;
+		run = __vswap_run_length(ci, ci_off, end);
+		while (++i < run && !__vswap_referenced(ci, ci_off + i))
+			;
+		swap_hint_bound(vswap_word_to_phys(word), i);
 	}
 }
 
@@ -722,16 +737,14 @@ static unsigned short vswap_owner(swp_entry_t entry)
 static unsigned long __vswap_bind(struct swap_cluster_info *ci, swp_entry_t entry,
 				  swp_entry_t slot, unsigned int nr)
 {
-	unsigned int ci_off = swp_cluster_offset(entry), end = ci_off + nr;
+	unsigned int ci_off = swp_cluster_offset(entry), i;
 	unsigned long old = 0;
 
 	trace_vswap_bind(swp_offset(entry), swp_type(slot), swp_offset(slot), nr);
-	for (; ci_off < end; ci_off++, slot.val++) {
-		old = __vswap_word_set(ci, ci_off, phys_to_vswap_word(slot));
-		/* The last reference may have gone before there was a slot. */
-		if (!__swp_tb_get_count(__swap_table_get(ci, ci_off)))
-			swap_hint_bound(slot);
-	}
+	for (i = 0; i < nr; i++, slot.val++)
+		old = __vswap_word_set(ci, ci_off + i, phys_to_vswap_word(slot));
+	/* The last reference may have gone before there was a slot. */
+	vswap_hint_cached(ci, ci_off, nr);
 	vswap_mod_stat(VSWAP_PHYS, nr);
 	return old;
 }
@@ -765,32 +778,26 @@ static int vswap_bind_range(swp_entry_t entry, unsigned int nr, unsigned int *bo
 	return 0;
 }
 
-/* Flags of the device of a PHYS word: a bound slot keeps it from going away. */
+/* Flags of the device of a PHYS word. What describes a device never goes away. */
 static unsigned long vswap_word_flags(unsigned long word)
 {
 	/* SWP_WRITEOK may be old when it comes. The others asked for never change. */
 	return data_race(__swap_entry_to_info(vswap_word_to_phys(word))->flags);
 }
 
-/* Are all slots of a folio on devices that may be written to? */
-static bool vswap_is_bound(struct folio *folio)
+/* Are all slots of a range on devices that may be written to? */
+static bool __vswap_is_bound(struct swap_cluster_info *ci, unsigned int ci_off,
+			     unsigned int nr)
 {
-	unsigned int ci_off = swp_cluster_offset(folio->swap);
-	unsigned int end = ci_off + folio_nr_pages(folio);
-	struct swap_cluster_info *ci;
 	unsigned long word;
 
-	ci = swap_cluster_lock(vswap_si, swp_offset(folio->swap));
-	for (; ci_off < end; ci_off++) {
+	for (; nr; nr--, ci_off++) {
 		word = __vswap_word_get(ci, ci_off);
-		if (!vswap_word_is_phys(word))
-			break;
-		if (!(vswap_word_flags(word) & SWP_WRITEOK))
-			break;
+		if (!vswap_word_is_phys(word) ||
+		    !(vswap_word_flags(word) & SWP_WRITEOK))
+			return false;
 	}
-	swap_cluster_unlock(ci);
-
-	return ci_off == end;
+	return true;
 }
 
 /**
@@ -809,14 +816,21 @@ int vswap_bind_folio(struct folio *folio)
 {
 	unsigned int nr = folio_nr_pages(folio), bound;
 	swp_entry_t entry = folio->swap;
+	unsigned int ci_off = swp_cluster_offset(entry);
+	struct swap_cluster_info *ci;
 	unsigned short id;
+	bool done;
 	int err;
 
-	if (vswap_is_bound(folio))
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	done = __vswap_is_bound(ci, ci_off, nr);
+	if (!done)
+		__vswap_drop_range(ci, ci_off, nr);
+	id = __swap_cgroup_get(ci, ci_off);
+	swap_cluster_unlock(ci);
+	if (done)
 		return 0;
 
-	vswap_drop_range(entry, nr);
-	id = vswap_owner(entry);
 	if (get_nr_swap_pages() < nr) {
 		if (READ_ONCE(total_swap_pages))
 			mem_cgroup_slots_failed(id);
@@ -889,18 +903,6 @@ struct zswap_entry *vswap_publish_slot(swp_entry_t entry, swp_entry_t slot)
 	return vswap_word_to_zswap(old);
 }
 
-static unsigned long vswap_word_of(swp_entry_t entry)
-{
-	struct swap_cluster_info *ci;
-	unsigned long word;
-
-	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-	word = __vswap_word_get(ci, swp_cluster_offset(entry));
-	swap_cluster_unlock(ci);
-
-	return word;
-}
-
 /**
  * vswap_on_device() - is the data of a virtual slot on a device?
  * @entry: the slot
@@ -930,17 +932,12 @@ bool vswap_on_device(swp_entry_t entry)
  */
 unsigned long __vswap_device_flags(swp_entry_t entry)
 {
-	/* Only what never changes is asked for. */
-	unsigned long flags = data_race(vswap_si->flags), word;
-	struct swap_cluster_info *ci;
+	unsigned long word = vswap_word_of(entry);
 
-	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
-	word = __vswap_word_get(ci, swp_cluster_offset(entry));
 	if (vswap_word_is_phys(word))
-		flags = vswap_word_flags(word);
-	swap_cluster_unlock(ci);
-
-	return flags;
+		return vswap_word_flags(word);
+	/* Only what never changes is asked for. */
+	return data_race(vswap_si->flags);
 }
 
 /**
@@ -1436,9 +1433,7 @@ VSWAP_STAT_ATTR(fragmented, VSWAP_FRAGMENTED);
 static ssize_t cached_show(struct kobject *kobj, struct kobj_attribute *attr,
 			   char *buf)
 {
-	long backed = vswap_stat(VSWAP_ZERO) + vswap_stat(VSWAP_ZSWAP) +
-		      vswap_stat(VSWAP_PHYS);
-	long cached = vswap_stat(VSWAP_USED) - backed;
+	long cached = vswap_stat(VSWAP_USED) - vswap_out_pages();
 
 	return sysfs_emit(buf, "%ld\n", max(cached, 0L));
 }

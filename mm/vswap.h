@@ -105,6 +105,11 @@ static inline unsigned long __vswap_word_get(const struct swap_cluster_info *ci,
 	return ci->backing ? ci->backing[ci_off] : 0;
 }
 
+static inline bool __vswap_has_backing(const struct swap_cluster_info *ci)
+{
+	return ci->backing;
+}
+
 /* The lines of the truth table for a slot that is out: one backing. */
 static inline bool vswap_is_backed(bool zero, unsigned long word)
 {
@@ -281,6 +286,11 @@ static inline struct zswap_entry *vswap_zswap_store(swp_entry_t entry,
 static inline struct zswap_entry *vswap_zswap_erase(swp_entry_t entry)
 {
 	return NULL;
+}
+
+static inline bool __vswap_has_backing(const struct swap_cluster_info *ci)
+{
+	return false;
 }
 
 static inline void __vswap_drop_range(struct swap_cluster_info *ci,

@@ -12,6 +12,8 @@ none="wrong none bus none"
 
 probe_start()
 {
+	# khugepaged comes and swaps in what it collapses
+	set_to 600000000 $thp/khugepaged/scan_sleep_millisecs || return
 	[ -d $probe_group ] || mkdir $probe_group
 	rm -f /probe.in /probe.out
 	mkfifo /probe.in /probe.out

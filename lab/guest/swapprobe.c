@@ -305,7 +305,14 @@ static unsigned long drop(struct region *reg, unsigned long first,
 			usleep(10000);
 		}
 		drain_lists();
-		write_str(path, "4M");
+		/*
+		 * Reclaim goes by statistics of the cgroup that may be two
+		 * seconds old, and a few pages round to none where files have
+		 * a share as well.
+		 */
+		if (i > 10)
+			usleep(i * 4000);
+		write_str(path, "4M swappiness=max");
 		count = in_core(reg, first, nr);
 	}
 	return count;
