@@ -970,6 +970,16 @@ bool vswap_stable_writes(struct folio *folio, struct swap_info_struct *si)
 	return flags & SWP_STABLE_WRITES;
 }
 
+/* How many slots from @ci_off, which is on a device, can one request reach? */
+static unsigned int __vswap_phys_run(struct swap_cluster_info *ci,
+				     unsigned int ci_off, unsigned int nr)
+{
+	/* The blocks of a file may be anywhere. */
+	if (nr == 1 || !(vswap_word_flags(ci->backing[ci_off]) & SWP_BLKDEV))
+		return 1;
+	return __vswap_run_length(ci, ci_off, ci_off + nr);
+}
+
 /**
  * vswap_phys_run() - find the data of a range of virtual slots on a device
  * @entry: first slot of the range
@@ -991,14 +1001,38 @@ unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slo
 	word = __vswap_word_get(ci, ci_off);
 	if (vswap_word_is_phys(word)) {
 		*slot = vswap_word_to_phys(word);
-		run = 1;
-		/* The blocks of a file may be anywhere. */
-		if (nr > 1 && (vswap_word_flags(word) & SWP_BLKDEV))
-			run = __vswap_run_length(ci, ci_off, ci_off + nr);
+		run = __vswap_phys_run(ci, ci_off, nr);
 	}
 	swap_cluster_unlock(ci);
 
 	return run;
+}
+
+/**
+ * __vswap_is_uniform() - can a range of virtual slots be read in one go?
+ * @ci: their cluster
+ * @ci_off: offset of the first slot in the cluster
+ * @nr: number of slots
+ * @nr_zero: how many of them have the zero flag; not all
+ *
+ * Context: The caller holds the cluster lock. The swap cache has no folio for
+ * any of the slots, and all of them are in use.
+ * Return: true if all are in memory, zero or in zswap, or if one request to a
+ * device reaches all of them.
+ */
+bool __vswap_is_uniform(struct swap_cluster_info *ci, unsigned int ci_off,
+			unsigned int nr, unsigned int nr_zero)
+{
+	unsigned int end = ci_off + nr, nr_zswap = 0;
+	unsigned long word;
+
+	word = __vswap_word_get(ci, ci_off);
+	if (vswap_word_is_phys(word))
+		return !nr_zero && __vswap_phys_run(ci, ci_off, nr) == nr;
+
+	for (; ci_off < end; ci_off++)
+		nr_zswap += !!vswap_word_to_zswap(__vswap_word_get(ci, ci_off));
+	return nr_zero + nr_zswap == nr;
 }
 
 /*

@@ -192,6 +192,8 @@ swp_entry_t vswap_reserve_slot(swp_entry_t entry);
 void vswap_unreserve_slot(swp_entry_t entry, swp_entry_t slot);
 struct zswap_entry *vswap_publish_slot(swp_entry_t entry, swp_entry_t slot);
 unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr, swp_entry_t *slot);
+bool __vswap_is_uniform(struct swap_cluster_info *ci, unsigned int ci_off,
+			unsigned int nr, unsigned int nr_zero);
 long vswap_zswap_pages(void);
 void vswap_drop_phys(swp_entry_t entry, unsigned int nr);
 
@@ -357,6 +359,13 @@ static inline unsigned int vswap_phys_run(swp_entry_t entry, unsigned int nr,
 					  swp_entry_t *slot)
 {
 	return 0;
+}
+
+static inline bool __vswap_is_uniform(struct swap_cluster_info *ci,
+				      unsigned int ci_off, unsigned int nr,
+				      unsigned int nr_zero)
+{
+	return false;
 }
 
 static inline long vswap_zswap_pages(void)

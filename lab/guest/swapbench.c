@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * swapbench [zswap=lzo|zstd|refuse|off] [data=mixed|zero] [folio=4|64]
- *           [dev=brd|zram|none] [rounds=N]
+ * swapbench [zswap=lzo|zstd|refuse|off] [data=mixed|zero] [folio=4|64|2048]
+ *           [dev=brd|zram|none] [access=order|sparse|random] [rounds=N]
  *
  * What swapping costs per page, counted in guest instructions.
  *
@@ -14,7 +14,8 @@
  * A round is, on 64 MiB of anonymous memory with other contents each time:
  *
  *   out     MADV_PAGEOUT of the range
- *   in      one read of every page, in order
+ *   in      one read of every page, in order or at random, or of one page in
+ *           16; the figure is scaled to that of as many reads as there are pages
  *   out2    MADV_PAGEOUT of the range again
  *   fork    fork() while everything is swapped out
  *   exit    the child, which does nothing, ends and is waited for
@@ -39,6 +40,7 @@
 
 #define NR_PAGES	16384UL
 #define SIZE		(NR_PAGES * PAGE)
+#define SPARSE		16
 #define AREA		((char *)0x200000000000UL)
 
 /*
@@ -58,6 +60,7 @@ static const char *zswap = "off";
 static const char *dev = "none";
 static bool zero;
 static int folio_kb = 4;
+static bool sparse, shuffled;
 static int rounds = 3;
 
 static long thp_stat(int kb, const char *name)
@@ -65,6 +68,9 @@ static long thp_stat(int kb, const char *name)
 	char path[128];
 
 	snprintf(path, sizeof(path), THP "hugepages-%dkB/stats/%s", kb, name);
+	/* the base has no zswpin */
+	if (!strcmp(name, "zswpin") && access(path, R_OK))
+		return 0;
 	return atol(read_file(path));
 }
 
@@ -72,13 +78,15 @@ static long thp_stat(int kb, const char *name)
 
 enum counter {
 	PSWPIN, PSWPOUT, ZSWPIN, ZSWPOUT, ZEROIN, ZEROOUT,
-	FOLIO_ALLOC, FOLIO_ZSWPOUT, FOLIO_SWPOUT, FOLIO_SWPIN, SPLIT,
+	PGFAULT, FOLIO_ALLOC, FOLIO_ZSWPOUT, FOLIO_SWPOUT, FOLIO_SWPIN, SPLIT,
+	FOLIO_ZSWPIN,
 	NR_COUNTERS
 };
 
 static const char * const counter_name[] = {
 	"pswpin", "pswpout", "zswpin", "zswpout", "swpin_zero", "swpout_zero",
-	"anon_fault_alloc", "zswpout", "swpout", "swpin", "split",
+	"pgfault", "anon_fault_alloc", "zswpout", "swpout", "swpin", "split",
+	"zswpin",
 };
 
 struct counters {
@@ -92,7 +100,7 @@ static struct counters read_counters(void)
 	char key[32];
 	int i;
 
-	for (i = PSWPIN; i <= ZEROOUT; i++) {
+	for (i = PSWPIN; i <= PGFAULT; i++) {
 		const char *p;
 
 		snprintf(key, sizeof(key), "\n%s ", counter_name[i]);
@@ -102,7 +110,7 @@ static struct counters read_counters(void)
 		c.v[i] = atol(p + strlen(key));
 	}
 	if (folio_kb != 4)
-		for (i = FOLIO_ALLOC; i <= SPLIT; i++)
+		for (i = FOLIO_ALLOC; i < NR_COUNTERS; i++)
 			c.v[i] = thp_stat(folio_kb, counter_name[i]);
 	return c;
 }
@@ -235,10 +243,13 @@ static void page_out(void)
 
 static void read_pages(void)
 {
-	unsigned long i;
+	unsigned long i, step = sparse ? SPARSE : 1, at;
 
-	for (i = 0; i < NR_PAGES; i++)
-		*(volatile uint64_t *)(AREA + i * PAGE);
+	for (i = 0; i < NR_PAGES; i += step) {
+		/* an odd factor reaches all of them */
+		at = shuffled ? i * 7919 % NR_PAGES : i;
+		*(volatile uint64_t *)(AREA + at * PAGE);
+	}
 }
 
 /*
@@ -305,7 +316,7 @@ static void one_round(int round)
 	bool use_zswap = strcmp(zswap, "off") && strcmp(zswap, "refuse");
 	enum counter out = zero ? ZEROOUT : use_zswap ? ZSWPOUT : PSWPOUT;
 	enum counter in = zero ? ZEROIN : use_zswap ? ZSWPIN : PSWPIN;
-	long folios = SIZE / 1024 / folio_kb, again, whole = 0;
+	long folios = SIZE / 1024 / folio_kb, again, whole = 0, loaded, faults;
 	long zswapped = zswapped_kb();
 	struct counters c;
 	int i;
@@ -343,9 +354,14 @@ static void one_round(int round)
 	begin(IN);
 	read_pages();
 	end(IN);
-	expect("in", &c, in, NR_PAGES);
+	loaded = grown(&c, in);
+	faults = grown(&c, PGFAULT);
+	if (sparse)
+		spent[IN] *= SPARSE;
+	else
+		expect("in", &c, in, NR_PAGES);
 	if (folio_kb != 4)
-		whole = grown(&c, FOLIO_SWPIN);
+		whole = grown(&c, FOLIO_SWPIN) + grown(&c, FOLIO_ZSWPIN);
 	if (!contents_are_right(round))
 		die("round %d: wrong contents", round);
 	for (i = PSWPIN; i <= ZEROOUT; i++)
@@ -384,7 +400,8 @@ static void one_round(int round)
 	printf("# round %d", round);
 	for (i = OUT; i < NR_PHASES; i++)
 		printf(" %s %lu", phase_name[i], (unsigned long)spent[i]);
-	printf(" written-again %ld large-in %ld\n", again, whole);
+	printf(" written-again %ld large-in %ld loaded %ld faults %ld\n", again,
+	       whole, loaded, faults);
 }
 
 /* The machine */
@@ -425,7 +442,10 @@ int main(int argc, char **argv)
 			zero = !strcmp(v, "zero");
 		else if (option(argv[i], "folio", &v))
 			folio_kb = atoi(v);
-		else if (option(argv[i], "rounds", &v))
+		else if (option(argv[i], "access", &v)) {
+			sparse = !strcmp(v, "sparse");
+			shuffled = !strcmp(v, "random");
+		} else if (option(argv[i], "rounds", &v))
 			rounds = atoi(v);
 		else
 			die("unknown argument '%s'", argv[i]);

@@ -1,0 +1,977 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Large folios come back whole from swap if all of a range can be read in one
+ * go, and as smaller ones if not.
+ *
+ * Every page has contents of its own, and is compared byte for byte. What came
+ * back is told by the counters of each size, as exact differences, and by the
+ * page frames: where a large folio should be, there is one, and nowhere else.
+ *
+ * The environment names block devices with swap headers, which are overwritten:
+ * VSWAP_TEST_DEV is one that needs no waiting (zram, brd), and VSWAP_TEST_DISK
+ * one whose I/O takes time. Large folios have to come back in the same way
+ * whether there is one of them, or none. SWAPIN_TEST_MB is the size of the
+ * largest test, in MiB; 64 if it is not set.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
+
+#include "vswap_test.h"
+
+#define FAIL_FUNCTION	"/sys/kernel/debug/fail_function/"
+#define ORDER		4	/* where one order is as good as another */
+#define GROUP		16UL	/* pages of such a folio */
+#define RACE_MS		3000
+
+/*
+ * Counters of a size
+ */
+struct size_stat {
+	long zswpout, zswpin, zswpin_fallback, swpin, swpin_fallback, charge;
+};
+
+static void read_size(int order, struct size_stat *s)
+{
+	s->zswpout = mthp_stat(order, "zswpout");
+	s->zswpin = mthp_stat(order, "zswpin");
+	s->zswpin_fallback = mthp_stat(order, "zswpin_fallback");
+	s->swpin = mthp_stat(order, "swpin");
+	s->swpin_fallback = mthp_stat(order, "swpin_fallback");
+	s->charge = mthp_stat(order, "swpin_fallback_charge");
+}
+
+static void expect_size(struct __test_metadata *_metadata, int line, int order,
+			struct size_stat *was, struct size_stat want)
+{
+	struct size_stat now;
+
+	read_size(order, &now);
+	EXPECT_EQ(want.zswpout, now.zswpout - was->zswpout) {
+		TH_LOG("line %d: order %d: zswpout", line, order);
+	}
+	EXPECT_EQ(want.zswpin, now.zswpin - was->zswpin) {
+		TH_LOG("line %d: order %d: zswpin", line, order);
+	}
+	EXPECT_EQ(want.zswpin_fallback,
+		  now.zswpin_fallback - was->zswpin_fallback) {
+		TH_LOG("line %d: order %d: zswpin_fallback", line, order);
+	}
+	EXPECT_EQ(want.swpin, now.swpin - was->swpin) {
+		TH_LOG("line %d: order %d: swpin", line, order);
+	}
+	EXPECT_EQ(want.swpin_fallback, now.swpin_fallback - was->swpin_fallback) {
+		TH_LOG("line %d: order %d: swpin_fallback", line, order);
+	}
+	EXPECT_EQ(want.charge, now.charge - was->charge) {
+		TH_LOG("line %d: order %d: swpin_fallback_charge", line, order);
+	}
+	*was = now;
+}
+
+/* By how much they have moved, as ".name = number". The others stand still. */
+#define EXPECT_SIZE(order, was, ...)					\
+	expect_size(_metadata, __LINE__, order, was,			\
+		    (struct size_stat) { __VA_ARGS__ })
+
+/* Of how many groups of 2^@order pages is each one folio of its own? */
+static size_t count_groups(const struct region *r, size_t first, size_t nr,
+			   int order)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	size_t size = 1UL << order, group, i, found = 0;
+	uint64_t entry, flags, pfn;
+
+	for (group = first; group < first + nr; group += size) {
+		pfn = PAGEMAP_PFN(pagemap_of(page_addr(r, group)));
+		for (i = 0; i < size; i++) {
+			entry = pagemap_of(page_addr(r, group + i));
+			if (!(entry & PM_PRESENT) ||
+			    PAGEMAP_PFN(entry) != pfn + i ||
+			    pageflags_get(pfn + i, fd, &flags) ||
+			    !(flags & (i ? KPF_COMPOUND_TAIL : KPF_COMPOUND_HEAD)))
+				break;
+		}
+		/* and no page more */
+		if (i == size && !pageflags_get(pfn + size, fd, &flags))
+			found += !(flags & KPF_COMPOUND_TAIL);
+	}
+	close(fd);
+	return found;
+}
+
+/* Page out in pieces, so that what does not fit in one go is no matter. */
+static void page_out_all(struct __test_metadata *_metadata, const struct region *r)
+{
+	size_t first, nr;
+
+	for (first = 0; first < r->nr; first += nr) {
+		nr = r->nr - first < 4096 ? r->nr - first : 4096;
+		PAGEOUT(r, first, nr);
+	}
+}
+
+/* Read one byte of a page. */
+static void touch(const struct region *r, size_t nr)
+{
+	FORCE_READ(*page_addr(r, nr));
+}
+
+/* A region of large folios of @order, which all come back in one go. */
+static struct region *large_region(struct __test_metadata *_metadata, size_t nr,
+				   int order)
+{
+	struct region *r;
+
+	if (!need_large(_metadata, order, "enabled"))
+		return NULL;
+	r = map_region(_metadata, nr, 1UL << order, -1);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+	return r;
+}
+
+/* Devices next to zswap must make no difference. */
+static bool use_device(struct __test_metadata *_metadata, struct env *env,
+		       const char *variable)
+{
+	if (!variable)
+		return true;
+	env->dev = getenv(variable);
+	if (!env->dev)
+		SKIP(return false, "%s names no device", variable);
+	ASSERT_EQ(0, swapon(env->dev, 0));
+	mark_counters(env);
+	return true;
+}
+
+/*
+ * where: with no device, one that needs no waiting, and a disk
+ */
+FIXTURE(where)
+{
+	struct env env;
+};
+
+FIXTURE_VARIANT(where)
+{
+	const char *device;
+	const char *page_cluster;
+};
+
+FIXTURE_VARIANT_ADD(where, nowhere) {
+	.page_cluster = "3",
+};
+
+FIXTURE_VARIANT_ADD(where, nowhere_no_readahead) {
+	.page_cluster = "0",
+};
+
+FIXTURE_VARIANT_ADD(where, fast) {
+	.device = "VSWAP_TEST_DEV",
+	.page_cluster = "0",
+};
+
+FIXTURE_VARIANT_ADD(where, disk) {
+	.device = "VSWAP_TEST_DISK",
+	.page_cluster = "3",
+};
+
+FIXTURE_VARIANT_ADD(where, disk_no_readahead) {
+	.device = "VSWAP_TEST_DISK",
+	.page_cluster = "0",
+};
+
+FIXTURE_SETUP(where)
+{
+	setup(_metadata, &self->env);
+	if (_metadata->exit_code == KSFT_SKIP)
+		return;
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "50"));
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", variant->page_cluster));
+}
+
+FIXTURE_TEARDOWN_PARENT(where)
+{
+	teardown(_metadata, &self->env);
+}
+
+static size_t largest_test(void)
+{
+	const char *mb = getenv("SWAPIN_TEST_MB");
+
+	return ((mb ? atol(mb) : 64) << 20) / psize();
+}
+
+/* All of it goes to zswap in groups, and comes back in groups. */
+VSWAP_TEST(where, all)
+{
+	size_t nr = largest_test(), i;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	read_size(ORDER, &was);
+	fill(r, 0, nr, MIXED);
+	EXPECT_EQ(nr / GROUP, count_groups(r, 0, nr, ORDER));
+	page_out_all(_metadata, r);
+	EXPECT_SIZE(ORDER, &was, .zswpout = nr / GROUP);
+	EXPECT_COUNTERS([ZSWPOUT] = nr, [USED] = nr, [ZSWAPPED] = nr);
+
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i + i / GROUP % GROUP);
+	EXPECT_SIZE(ORDER, &was, .zswpin = nr / GROUP);
+	EXPECT_COUNTERS([ZSWPIN] = nr, [USED] = -nr, [ZSWAPPED] = -nr);
+	EXPECT_EQ(nr / GROUP, count_groups(r, 0, nr, ORDER));
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_COUNTERS();
+	unmap_region(r);
+}
+
+/* The same without advice: once a range is in use, the next ones come whole. */
+VSWAP_TEST(where, without_advice)
+{
+	size_t nr = 64 * GROUP;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_NORMAL));
+	fill(r, 0, nr, MIXED);
+	page_out_all(_metadata, r);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 63);
+	EXPECT_COUNTERS([ZSWPIN] = nr, [USED] = -nr, [ZSWAPPED] = -nr);
+	EXPECT_EQ(0, count_large(r, 0, GROUP));
+	EXPECT_EQ(63, count_groups(r, GROUP, nr - GROUP, ORDER));
+
+	/* and downwards */
+	page_out_all(_metadata, r);
+	read_size(ORDER, &was);
+	for (size_t i = nr; i--; )
+		EXPECT_DATA(r, i, 1);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 63);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* Who reads a page here and a page there gets these pages and no others. */
+VSWAP_TEST(where, sparse)
+{
+	size_t nr = 64 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_NORMAL));
+	fill(r, 0, nr, MIXED);
+	page_out_all(_metadata, r);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_COUNTERS([ZSWPIN] = 64, [USED] = -64, [ZSWAPPED] = -64);
+	EXPECT_EQ(64, count_present(r, 0, nr));
+	EXPECT_DATA(r, 0, nr);
+
+	/* nor does who has said that access is random */
+	page_out_all(_metadata, r);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_RANDOM));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_EQ(0, count_large(r, 0, nr));
+	unmap_region(r);
+}
+
+/* Zero pages and pages in zswap in one group come back as one folio. */
+VSWAP_TEST(where, zero_and_zswap)
+{
+	size_t nr = 4 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	fill(r, 0, nr, MIXED);
+	/* a large folio that is not all zero goes to zswap: write small ones */
+	ASSERT_EQ(0, set_mthp(ORDER, "enabled", "never"));
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_DONTNEED));
+	fill(r, 0, nr, MIXED);
+	for (i = 0; i < nr; i += 3)
+		fill(r, i, 1, ZEROED);
+	for (i = 3 * GROUP; i < nr; i++)
+		fill(r, i, 1, ZEROED);
+	ASSERT_EQ(0, set_mthp(ORDER, "enabled", "always"));
+	mark_counters(&self->env);
+	page_out_all(_metadata, r);
+	EXPECT_COUNTERS([ZSWPOUT] = 32, [SWPOUT_ZERO] = 32, [USED] = 64,
+			[ZERO] = 32, [ZSWAPPED] = 32);
+	read_size(ORDER, &was);
+	EXPECT_DATA(r, 0, nr);
+	/* what is zero alone is not from zswap */
+	EXPECT_SIZE(ORDER, &was, .zswpin = 3);
+	EXPECT_COUNTERS([ZSWPIN] = 32, [SWPIN_ZERO] = 32, [USED] = -64,
+			[ZERO] = -32, [ZSWAPPED] = -32);
+	EXPECT_EQ(4, count_groups(r, 0, nr, ORDER));
+	unmap_region(r);
+}
+
+/* Files in memory come back in the same way. */
+VSWAP_TEST(where, shmem)
+{
+	size_t nr = 64 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+	int fd;
+
+	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
+	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+		return;
+	if (!use_device(_metadata, &self->env, variant->device))
+		return;
+	fd = make_memfd(_metadata, nr);
+	r = map_region(_metadata, nr, GROUP, fd);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+	fill(r, 0, nr, MIXED);
+	EXPECT_EQ(64, count_groups(r, 0, nr, ORDER));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, pageout(r, 0, nr));
+	EXPECT_SIZE(ORDER, &was, .zswpout = 64);
+	EXPECT_COUNTERS([ZSWPOUT] = nr, [USED] = nr, [ZSWAPPED] = nr);
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 64);
+	EXPECT_COUNTERS([ZSWPIN] = nr, [USED] = -nr, [ZSWAPPED] = -nr);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_EQ(64, count_groups(r, 0, nr, ORDER));
+
+	/* without advice, by what the page cache has */
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_NORMAL));
+	ASSERT_EQ(0, pageout(r, 0, nr));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 63);
+	EXPECT_COUNTERS([ZSWPIN] = nr, [USED] = -nr, [ZSWAPPED] = -nr);
+	unmap_region(r);
+	close(fd);
+}
+
+/*
+ * device: some of what is out is on a device
+ */
+FIXTURE(device)
+{
+	struct env env;
+};
+
+FIXTURE_VARIANT(device)
+{
+	const char *device;
+	long refused;
+};
+
+FIXTURE_VARIANT_ADD(device, fast) {
+	.device = "VSWAP_TEST_DEV",
+	.refused = 1,
+};
+
+FIXTURE_VARIANT_ADD(device, disk) {
+	.device = "VSWAP_TEST_DISK",
+};
+
+FIXTURE_SETUP(device)
+{
+	setup(_metadata, &self->env);
+	if (_metadata->exit_code == KSFT_SKIP)
+		return;
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "0"));
+}
+
+FIXTURE_TEARDOWN_PARENT(device)
+{
+	teardown(_metadata, &self->env);
+}
+
+/* Exactly one page is written back, and exactly one group is not whole. */
+VSWAP_TEST(device, one_written_back)
+{
+	size_t nr = largest_test() < 1024 * GROUP ? largest_test() : 1024 * GROUP;
+	size_t i, groups = nr / GROUP, zswpin;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device) ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
+		return;
+	ASSERT_EQ(0, write_str(ZSWAP "max_pool_percent", "50"));
+	fill(r, 0, nr, MIXED);
+	page_out_all(_metadata, r);
+	mark_counters(&self->env);
+	/* all but the last few lose their referenced mark */
+	ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
+	scan_zswap(_metadata, nr - 50);
+	EXPECT_COUNTERS();
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS([ZSWPWB] = 1, [PSWPOUT] = 1, [ZSWAPPED] = -1,
+			[PHYSICAL] = 1);
+	empty_swap_cache(_metadata);
+	mark_counters(&self->env);
+	read_size(ORDER, &was);
+	for (i = 0; i < nr; i++)
+		touch(r, i);
+	/*
+	 * The page on the device is the oldest entry, so the first one of the
+	 * region: what is read with others ahead is not tried as a large folio.
+	 */
+	EXPECT_EQ(groups - 1, mthp_stat(ORDER, "zswpin") - was.zswpin);
+	EXPECT_EQ(0, mthp_stat(ORDER, "swpin") - was.swpin);
+	EXPECT_EQ(variant->refused, mthp_stat(ORDER, "zswpin_fallback") - was.zswpin_fallback +
+		     mthp_stat(ORDER, "swpin_fallback") - was.swpin_fallback);
+	zswpin = read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN];
+	EXPECT_EQ(nr - 1, zswpin);
+	EXPECT_EQ(1, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+	EXPECT_EQ(groups - 1, count_groups(r, 0, nr, ORDER));
+	EXPECT_EQ(nr - GROUP, count_large(r, 0, nr));
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* Zero, zswap and the device in one group: the parts that are uniform. */
+VSWAP_TEST(device, three_places)
+{
+	struct size_stat was4, was3, was2;
+	struct region *r;
+	size_t i;
+
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	fill(r, 0, GROUP, MIXED);
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	ASSERT_EQ(0, pageout(r, 0, GROUP));
+	/* all orders may come back, but what is written has to be small */
+	set_all_thp("/enabled", "never");
+	for (i = 0; i < GROUP; i++)
+		fill(r, i, 1, i == 1 || i == 9 ? ZEROED : MIXED);
+	EXPECT_EQ(GROUP, count_present(r, 0, GROUP));
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_DONTNEED));
+	for (i = 0; i < GROUP; i++)
+		fill(r, i, 1, i == 1 || i == 9 ? ZEROED : MIXED);
+	/* the device first: at its limit, zswap writes back what it has */
+	forbid_zswap(_metadata);
+	PAGEOUT(r, 12, 4);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	PAGEOUT(r, 0, 12);
+	empty_swap_cache(_metadata);
+	ASSERT_EQ(0, set_mthp(4, "enabled", "always"));
+	ASSERT_EQ(0, set_mthp(3, "enabled", "always"));
+	ASSERT_EQ(0, set_mthp(2, "enabled", "always"));
+	read_size(4, &was4);
+	read_size(3, &was3);
+	read_size(2, &was2);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_EQ(10, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
+	EXPECT_EQ(2, read_key("/proc/vmstat", "swpin_zero") - self->env.last[SWPIN_ZERO]);
+	EXPECT_EQ(4, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+	EXPECT_EQ(0, mthp_stat(4, "zswpin") - was4.zswpin);
+	unmap_region(r);
+}
+
+/*
+ * order: one machine is enough
+ */
+FIXTURE(order)
+{
+	struct env env;
+};
+
+FIXTURE_SETUP(order)
+{
+	setup(_metadata, &self->env);
+}
+
+FIXTURE_TEARDOWN_PARENT(order)
+{
+	teardown(_metadata, &self->env);
+}
+
+/* Every order, as pages in zswap and as zero pages */
+VSWAP_TEST(order, every_order)
+{
+	int order, orders = 0;
+
+	for (order = 2; order <= pmd_order(); order++) {
+		long nr = 8L << order;
+		struct size_stat was;
+		struct region *r;
+
+		if (!have_mthp(order, "enabled"))
+			continue;
+		orders++;
+		r = large_region(_metadata, nr, order);
+		if (!r)
+			return;
+		fill(r, 0, nr / 2, MIXED);
+		fill(r, nr / 2, nr / 2, ZEROED);
+		read_size(order, &was);
+		mark_counters(&self->env);
+		page_out_all(_metadata, r);
+		EXPECT_COUNTERS([ZSWPOUT] = nr / 2, [SWPOUT_ZERO] = nr / 2,
+				[USED] = nr, [ZERO] = nr / 2,
+				[ZSWAPPED] = nr / 2);
+		EXPECT_SIZE(order, &was, .zswpout = 4);
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_COUNTERS([ZSWPIN] = nr / 2, [SWPIN_ZERO] = nr / 2,
+				[USED] = -nr, [ZERO] = -nr / 2,
+				[ZSWAPPED] = -nr / 2);
+		EXPECT_SIZE(order, &was, .zswpin = 4);
+		EXPECT_EQ(8, count_groups(r, 0, nr, order)) {
+			TH_LOG("order %d", order);
+		}
+		/* they are folios like any other */
+		page_out_all(_metadata, r);
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_EQ(8, count_groups(r, 0, nr, order));
+		unmap_region(r);
+		ASSERT_EQ(0, set_mthp(order, "enabled", "never"));
+	}
+	EXPECT_LT(1, orders);
+}
+
+/* With several orders allowed, the largest that fits is taken. */
+VSWAP_TEST(order, several_orders)
+{
+	struct size_stat was4, was3, was2;
+	size_t nr = GROUP, i;
+	struct region *r;
+
+	r = large_region(_metadata, nr, 4);
+	if (!r || !need_large(_metadata, 3, "enabled") ||
+	    !need_large(_metadata, 2, "enabled"))
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	/* one page is taken out of the second quarter */
+	ASSERT_EQ(0, madvise(page_addr(r, 5), psize(), MADV_DONTNEED));
+	forget(r, 5, 1);
+	read_size(4, &was4);
+	read_size(3, &was3);
+	read_size(2, &was2);
+	for (i = nr; i--; )
+		touch(r, i);
+	/* The page tables rule the larger ones out, which is no refusal. */
+	EXPECT_SIZE(4, &was4);
+	EXPECT_SIZE(3, &was3, .zswpin = 1);
+	EXPECT_SIZE(2, &was2, .zswpin = 1);
+	EXPECT_EQ(1, count_groups(r, 0, 4, 2));
+	EXPECT_EQ(1, count_groups(r, 8, 8, 3));
+	EXPECT_EQ(12, count_large(r, 0, nr));
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* Mappings that begin or end in the middle of a group, and lie at an odd place */
+VSWAP_TEST(order, unaligned)
+{
+	size_t nr = 4 * GROUP;
+	struct size_stat was;
+	struct region *r;
+	char *moved;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	ASSERT_EQ(0, munmap(page_addr(r, 0), 3 * psize()));
+	ASSERT_EQ(0, munmap(page_addr(r, nr - 3), 3 * psize()));
+	read_size(ORDER, &was);
+	EXPECT_DATA(r, 3, nr - 6);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 2);
+	EXPECT_EQ(2, count_groups(r, GROUP, 2 * GROUP, ORDER));
+
+	/* a protection in the middle of a group makes two mappings of it */
+	PAGEOUT(r, GROUP, 2 * GROUP);
+	ASSERT_EQ(0, mprotect(page_addr(r, GROUP + 8), psize(), PROT_READ));
+	read_size(ORDER, &was);
+	EXPECT_DATA(r, GROUP, 2 * GROUP);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 1);
+	ASSERT_EQ(0, mprotect(page_addr(r, GROUP + 8), psize(),
+			      PROT_READ | PROT_WRITE));
+
+	/* an address that does not fit the slots any more */
+	fill(r, GROUP, 2 * GROUP, MIXED);
+	PAGEOUT(r, 2 * GROUP, GROUP);
+	moved = mmap(NULL, 4 * GROUP * psize(), PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, moved);
+	moved = (char *)(((uintptr_t)moved | (GROUP * psize() - 1)) + 1) + psize();
+	ASSERT_EQ(moved, mremap(page_addr(r, 2 * GROUP), GROUP * psize(),
+				GROUP * psize(), MREMAP_MAYMOVE | MREMAP_FIXED,
+				moved));
+	read_size(ORDER, &was);
+	for (size_t i = 0; i < GROUP; i++)
+		EXPECT_TRUE(page_right(r, 2 * GROUP + i, moved + i * psize()));
+	EXPECT_SIZE(ORDER, &was);
+	munmap(moved, GROUP * psize());
+	unmap_region(r);
+}
+
+/* A group that two processes share comes back whole for both of them. */
+VSWAP_TEST(order, fork)
+{
+	size_t nr = 4 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+	struct gate gate;
+	pid_t pid;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, nr);
+		/* what the parent has written since is not seen here */
+		fill(r, 0, nr, MIXED);
+		EXPECT_DATA(r, 0, nr);
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	read_size(ORDER, &was);
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 4);
+	EXPECT_EQ(4, count_groups(r, 0, nr, ORDER));
+	/* memory does not hold it twice, although the child refers to it still */
+	EXPECT_COUNTERS([ZSWPIN] = nr, [CACHED] = nr, [ZSWAPPED] = -nr);
+	EXPECT_DATA(r, 0, nr);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, nr);
+
+	/* written to by the one, then read by the other */
+	PAGEOUT(r, 0, nr);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, nr);
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	/* the child has the old version */
+	for (i = 0; i < nr; i++)
+		memset(page_addr(r, i), 0x5a, psize());
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(0x5a, *page_addr(r, i));
+	unmap_region(r);
+}
+
+/* Faults that a user serves are about pages. */
+VSWAP_TEST(order, userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct size_stat was;
+	struct region *r;
+	int fd;
+
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r)
+		return;
+	fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (!need(_metadata, fd >= 0, "CONFIG_USERFAULTFD"))
+		return;
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_API, &api));
+	fill(r, 0, GROUP, MIXED);
+	PAGEOUT(r, 0, GROUP);
+	reg.range.start = (uintptr_t)r->addr;
+	reg.range.len = GROUP * psize();
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_REGISTER, &reg));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_COUNTERS([ZSWPIN] = GROUP, [USED] = -GROUP, [ZSWAPPED] = -GROUP);
+	EXPECT_EQ(0, count_large(r, 0, GROUP));
+	close(fd);
+	unmap_region(r);
+}
+
+VSWAP_TEST(order, mlock)
+{
+	size_t nr = 4 * GROUP;
+	struct size_stat was;
+	struct region *r;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, mlock(r->addr, nr * psize()));
+	EXPECT_SIZE(ORDER, &was, .zswpin = 4);
+	EXPECT_COUNTERS([ZSWPIN] = nr, [USED] = -nr, [ZSWAPPED] = -nr);
+	EXPECT_EQ(4, count_groups(r, 0, nr, ORDER));
+	cg_reclaim("main", "1M");
+	EXPECT_EQ(nr, count_present(r, 0, nr));
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* In a cgroup that is full, nothing comes in that was not asked for. */
+VSWAP_TEST(order, full_cgroup)
+{
+	/* the limit of an ancestor counts as much as that of the cgroup */
+	static const char * const cgroups[] = { "", "main" };
+	static const char * const limits[] = { "memory.max", "memory.high" };
+	size_t nr = 16 * GROUP, i, cg, limit;
+	struct size_stat was;
+	struct region *r;
+	char max[32];
+
+	for (cg = 0; cg < ARRAY_SIZE(cgroups); cg++) {
+		for (limit = 0; limit < ARRAY_SIZE(limits); limit++) {
+			r = large_region(_metadata, nr, ORDER);
+			if (!r)
+				return;
+			fill(r, 0, nr, MIXED);
+			PAGEOUT(r, 0, nr);
+			snprintf(max, sizeof(max), "%ld", (long)(40 * psize()) +
+				 cg_long(cgroups[cg], "memory.current"));
+			ASSERT_EQ(0, cg_write(cgroups[cg], limits[limit], max));
+			read_size(ORDER, &was);
+			for (i = 0; i < nr; i += GROUP)
+				touch(r, i);
+			EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 16,
+				    .charge = 16);
+			EXPECT_EQ(0, count_large(r, 0, nr));
+			ASSERT_EQ(0, cg_write(cgroups[cg], limits[limit], "max"));
+			EXPECT_DATA(r, 0, nr);
+			unmap_region(r);
+		}
+	}
+}
+
+/*
+ * One bad page hurts one page. The kernel is told to fail the decompression of
+ * pages: first of one in the middle, then of the first one, twice.
+ */
+static int fail_decompress(const char *interval, const char *times)
+{
+	if (write_str(FAIL_FUNCTION "inject", "zswap_decompress") ||
+	    write_str(FAIL_FUNCTION "zswap_decompress/retval", "0xfffffffffffffffb") ||
+	    write_str(FAIL_FUNCTION "verbose", "0") ||
+	    write_str(FAIL_FUNCTION "interval", interval) ||
+	    write_str(FAIL_FUNCTION "times", times) ||
+	    write_str(FAIL_FUNCTION "probability", "100"))
+		return -1;
+	return 0;
+}
+
+static void succeed_decompress(void)
+{
+	write_str(FAIL_FUNCTION "probability", "0");
+	write_str(FAIL_FUNCTION "inject", "");
+}
+
+/* In a child: does the page come, or a signal? Returns the signal. */
+static int touch_in_child(struct region *r, size_t nr)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (!pid) {
+		signal(SIGBUS, SIG_DFL);
+		_exit(count_wrong(r, nr, 1));
+	}
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+VSWAP_TEST(order, bad_page)
+{
+	struct size_stat was;
+	struct region *r;
+	size_t i;
+
+	if (!need(_metadata, !access(FAIL_FUNCTION "inject", F_OK),
+		  "CONFIG_FAIL_FUNCTION"))
+		return;
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, GROUP, MIXED);
+	PAGEOUT(r, 0, GROUP);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	/* the tenth page of the group: another one was asked for, and comes */
+	ASSERT_EQ(0, fail_decompress("10", "1"));
+	EXPECT_DATA(r, 2, 1);
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
+	EXPECT_EQ(1, count_present(r, 0, GROUP));
+	EXPECT_DATA(r, 0, GROUP);
+
+	/* the page that was asked for: it is lost, and no other one */
+	PAGEOUT(r, 0, GROUP);
+	ASSERT_EQ(0, fail_decompress("1", "2"));
+	EXPECT_EQ(SIGBUS, touch_in_child(r, 0));
+	succeed_decompress();
+	for (i = 1; i < GROUP; i++)
+		EXPECT_EQ(0, touch_in_child(r, i));
+	EXPECT_DATA(r, 1, GROUP - 1);
+	/* and stays so, as long as the swap cache has what could not be read */
+	EXPECT_EQ(SIGBUS, touch_in_child(r, 0));
+	unmap_region(r);
+}
+
+/*
+ * Races: the page tables change between the moment a range is read and the
+ * moment it is mapped. No page is lost, nobody loops, and nothing is left.
+ */
+struct racers {
+	struct region *r;
+	atomic_int stop;
+	atomic_int wrong;
+};
+
+static void *reader(void *arg)
+{
+	struct racers *race = arg;
+	uint64_t x = (uintptr_t)&x;
+
+	while (!atomic_load(&race->stop)) {
+		size_t nr = next_random(&x) % (race->r->nr / 2);
+
+		if (count_wrong(race->r, nr, 1))
+			atomic_fetch_add(&race->wrong, 1);
+	}
+	return NULL;
+}
+
+/* Pages of the second half come and go. */
+static void *discarder(void *arg)
+{
+	struct racers *race = arg;
+	size_t half = race->r->nr / 2, nr;
+	uint64_t x = (uintptr_t)&x;
+	char *page, c;
+
+	while (!atomic_load(&race->stop)) {
+		nr = half + next_random(&x) % half;
+		page = page_addr(race->r, nr);
+		switch (next_random(&x) % 3) {
+		case 0:
+			madvise(page, psize(), MADV_DONTNEED);
+			break;
+		case 1:
+			c = FORCE_READ(*page);
+			if (c && c != 0x77)
+				atomic_fetch_add(&race->wrong, 1);
+			break;
+		case 2:
+			memset(page, 0x77, psize());
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Children read all that does not change, and go. */
+static void *forker(void *arg)
+{
+	struct racers *race = arg;
+	int status;
+	pid_t pid;
+
+	while (!atomic_load(&race->stop)) {
+		pid = fork();
+		if (!pid)
+			_exit(count_wrong(race->r, 0, race->r->nr / 2));
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+			atomic_fetch_add(&race->wrong, 1);
+	}
+	return NULL;
+}
+
+VSWAP_TEST(order, races)
+{
+	void *(*fn[])(void *) = { reader, reader, discarder, forker };
+	struct racers race = { .r = NULL };
+	pthread_t threads[ARRAY_SIZE(fn)];
+	size_t nr = 8 * GROUP, i;
+	struct size_stat was;
+	long end;
+
+	race.r = large_region(_metadata, nr, ORDER);
+	if (!race.r)
+		return;
+	unpin();
+	read_size(ORDER, &was);
+	fill(race.r, 0, nr / 2, MIXED);
+	memset(page_addr(race.r, nr / 2), 0x77, nr / 2 * psize());
+	for (i = 0; i < ARRAY_SIZE(fn); i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fn[i], &race));
+	for (end = now_ms() + RACE_MS; now_ms() < end; )
+		madvise(race.r->addr, nr * psize(), MADV_PAGEOUT);
+	atomic_store(&race.stop, 1);
+	for (i = 0; i < ARRAY_SIZE(fn); i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	EXPECT_EQ(0, atomic_load(&race.wrong));
+	EXPECT_DATA(race.r, 0, nr / 2);
+	EXPECT_LT(was.zswpin, mthp_stat(ORDER, "zswpin"));
+	unmap_region(race.r);
+}
+
+static pid_t main_pid;
+
+static void at_exit(void)
+{
+	if (getpid() != main_pid)
+		return;
+	remove_cgroups();
+	restore_settings();
+}
+
+int main(int argc, char **argv)
+{
+	main_pid = getpid();
+	read_config();
+	if (!geteuid()) {
+		find_cgroup2();
+		save_settings();
+		atexit(at_exit);
+	}
+	return test_harness_run(argc, argv);
+}
