@@ -1501,7 +1501,7 @@ static unsigned long control(int *statuses)
 	uint64_t ops = 0, last_ops = 0;
 	double next = 0, moved = elapsed();
 	unsigned long turns = 0, idle = 0;
-	bool stopped = false;
+	bool stopped = false, swapped = false;
 	int status;
 
 	for (i = 0; i < ARRAY_SIZE(controllers); i++)
@@ -1539,6 +1539,11 @@ static unsigned long control(int *statuses)
 		}
 		if (!nr_on || !alive || stopped || elapsed() < next)
 			continue;
+		/* The first knob may be the one that stops all swapping. */
+		if (!swapped && elapsed() < opt.seconds / 2.0) {
+			swapped = event(1) + event(3) + event(5) > 0;
+			continue;
+		}
 		c = on[draw(&ctl_rand, nr_on)];
 		if (opt.verbose)
 			say("# %.2f s: %s\n", elapsed(), controllers[c].name);
