@@ -16,11 +16,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <linux/userfaultfd.h>
 
 #include "vswap_test.h"
 
+#define TRACING		"/sys/kernel/tracing/"
 #define FAIL_FUNCTION	"/sys/kernel/debug/fail_function/"
 #define ORDER		4	/* where one order is as good as another */
 #define GROUP		16UL	/* pages of such a folio */
@@ -228,6 +230,8 @@ VSWAP_TEST(where, all)
 	EXPECT_EQ(nr / GROUP, count_groups(r, 0, nr, ORDER));
 	EXPECT_DATA(r, 0, nr);
 	EXPECT_COUNTERS();
+	/* memory cgroups count pages, too */
+	EXPECT_STAT((long)nr, "main", "zswpin");
 	unmap_region(r);
 }
 
@@ -453,6 +457,23 @@ VSWAP_TEST(device, one_written_back)
 	unmap_region(r);
 }
 
+/* Have the next slot be one that a large folio could begin at. */
+static void align_slots(struct __test_metadata *_metadata)
+{
+	struct region *r = map_region(_metadata, 2 * GROUP, 1, -1);
+	unsigned long offset = 0;
+	size_t i;
+
+	fill(r, 0, r->nr, ZEROED);
+	for (i = 0; i < r->nr && (i < 2 || offset % GROUP != GROUP - 1); i++) {
+		PAGEOUT(r, i, 1);
+		offset = swap_offset(pagemap_of(page_addr(r, i)));
+	}
+	ASSERT_EQ(GROUP - 1, offset % GROUP);
+	EXPECT_DATA(r, 0, r->nr);
+	unmap_region(r);
+}
+
 /* Zero, zswap and the device in one group: the parts that are uniform. */
 VSWAP_TEST(device, three_places)
 {
@@ -461,24 +482,25 @@ VSWAP_TEST(device, three_places)
 	size_t i;
 
 	r = large_region(_metadata, GROUP, ORDER);
-	if (!r || !use_device(_metadata, &self->env, variant->device))
+	if (!r || !use_device(_metadata, &self->env, variant->device) ||
+	    !need_large(_metadata, 3, "enabled") ||
+	    !need_large(_metadata, 2, "enabled") ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
 		return;
-	fill(r, 0, GROUP, MIXED);
-	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
-	ASSERT_EQ(0, pageout(r, 0, GROUP));
-	/* all orders may come back, but what is written has to be small */
+	/* what is written has to be small, or it goes to one place */
 	set_all_thp("/enabled", "never");
 	for (i = 0; i < GROUP; i++)
-		fill(r, i, 1, i == 1 || i == 9 ? ZEROED : MIXED);
-	EXPECT_EQ(GROUP, count_present(r, 0, GROUP));
-	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_DONTNEED));
+		fill(r, i, 1, i == 5 || i == 9 ? ZEROED : MIXED);
+	EXPECT_EQ(0, count_large(r, 0, GROUP));
+	align_slots(_metadata);
 	for (i = 0; i < GROUP; i++)
-		fill(r, i, 1, i == 1 || i == 9 ? ZEROED : MIXED);
-	/* the device first: at its limit, zswap writes back what it has */
-	forbid_zswap(_metadata);
-	PAGEOUT(r, 12, 4);
-	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
-	PAGEOUT(r, 0, 12);
+		PAGEOUT(r, i, 1);
+	/* the first quarter goes to the device */
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 4);
+	EXPECT_COUNTERS([ZSWPWB] = 4, [PSWPOUT] = 4, [ZSWAPPED] = -4,
+			[PHYSICAL] = 4);
 	empty_swap_cache(_metadata);
 	ASSERT_EQ(0, set_mthp(4, "enabled", "always"));
 	ASSERT_EQ(0, set_mthp(3, "enabled", "always"));
@@ -487,12 +509,156 @@ VSWAP_TEST(device, three_places)
 	read_size(3, &was3);
 	read_size(2, &was2);
 	mark_counters(&self->env);
-	EXPECT_DATA(r, 0, GROUP);
-	EXPECT_EQ(10, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
-	EXPECT_EQ(2, read_key("/proc/vmstat", "swpin_zero") - self->env.last[SWPIN_ZERO]);
+	/* not all of it is in one place, but the second half is */
+	EXPECT_DATA(r, 15, 1);
+	EXPECT_SIZE(4, &was4, .zswpin_fallback = 1);
+	EXPECT_SIZE(3, &was3, .zswpin = 1);
+	EXPECT_SIZE(2, &was2);
+	EXPECT_COUNTERS([ZSWPIN] = 7, [SWPIN_ZERO] = 1, [USED] = -8,
+			[ZERO] = -1, [ZSWAPPED] = -7);
+	/* the second quarter is, and the page table rules the whole out */
+	EXPECT_DATA(r, 6, 1);
+	EXPECT_SIZE(4, &was4);
+	EXPECT_SIZE(3, &was3, .zswpin_fallback = 1);
+	EXPECT_SIZE(2, &was2, .zswpin = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 3, [SWPIN_ZERO] = 1, [USED] = -4,
+			[ZERO] = -1, [ZSWAPPED] = -3);
+	/* the slots of the first one follow each other on the device */
+	EXPECT_DATA(r, 0, 4);
+	EXPECT_SIZE(4, &was4);
+	EXPECT_SIZE(3, &was3);
+	EXPECT_SIZE(2, &was2, .swpin = variant->refused);
 	EXPECT_EQ(4, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
-	EXPECT_EQ(0, mthp_stat(4, "zswpin") - was4.zswpin);
+	EXPECT_EQ(self->env.last[ZSWPIN], read_key("/proc/vmstat", "zswpin"));
+	EXPECT_EQ(variant->refused, count_groups(r, 0, 4, 2));
+	EXPECT_EQ(1, count_groups(r, 4, 4, 2));
+	EXPECT_EQ(1, count_groups(r, 8, 8, 3));
+	EXPECT_EQ(12 + 4 * variant->refused, count_large(r, 0, GROUP));
+	EXPECT_DATA(r, 0, GROUP);
 	unmap_region(r);
+}
+
+/* The same for a file, which goes to zswap whole, and then to the device in part */
+VSWAP_TEST(device, shmem_written_back)
+{
+	struct size_stat was4, was3;
+	struct region *r;
+	int fd;
+
+	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
+	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG") ||
+	    !use_device(_metadata, &self->env, variant->device))
+		return;
+	fd = make_memfd(_metadata, GROUP);
+	r = map_region(_metadata, GROUP, GROUP, fd);
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	fill(r, 0, GROUP, MIXED);
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	ASSERT_EQ(0, pageout(r, 0, GROUP));
+	mark_counters(&self->env);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS([ZSWPWB] = 1, [PSWPOUT] = 1, [ZSWAPPED] = -1,
+			[PHYSICAL] = 1);
+	empty_swap_cache(_metadata);
+	mark_counters(&self->env);
+	read_size(4, &was4);
+	read_size(3, &was3);
+	/* the oldest entry is that of the first page */
+	EXPECT_DATA(r, 9, 1);
+	EXPECT_SIZE(4, &was4, .zswpin_fallback = 1);
+	EXPECT_SIZE(3, &was3, .zswpin = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 8, [USED] = -8, [ZSWAPPED] = -8);
+	EXPECT_EQ(1, count_groups(r, 8, 8, 3));
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_EQ(15, read_key("/proc/vmstat", "zswpin") -
+		      (self->env.last[ZSWPIN] - 8));
+	EXPECT_EQ(1, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+	unmap_region(r);
+	close(fd);
+}
+
+/* Pages of the mapping that were accessed of late, by /proc/self/smaps */
+static long referenced(const struct region *r)
+{
+	static char buf[256 << 10];
+	char start[32], *map;
+
+	if (read_str("/proc/self/smaps", buf, sizeof(buf)) < 0)
+		return -1;
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)r->addr);
+	map = strstr(buf, start);
+	map = map ? strstr(map, "\nReferenced:") : NULL;
+	return map ? find_key(map + 1, "Referenced") / (psize() >> 10) : -1;
+}
+
+static long minor_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/*
+ * What is on a device is read ahead, also around a page in zswap, and mapped with
+ * the page that was asked for. What is in zswap is not.
+ */
+VSWAP_TEST(device, readahead)
+{
+	bool slow = !variant->refused;
+	struct region *r, *seq;
+	size_t nr = 64, i;
+	long faults, hits;
+
+	if (!use_device(_metadata, &self->env, variant->device))
+		return;
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	r = map_region(_metadata, nr, nr, -1);
+	seq = map_region(_metadata, 512, 512, -1);
+	fill(r, 0, nr, MIXED);
+	fill(seq, 0, 512, MIXED);
+	/* every fourth page in zswap, the others on the device */
+	forbid_zswap(_metadata);
+	for (i = 0; i < nr; i++)
+		if (i % 4)
+			PAGEOUT(r, i, 1);
+	PAGEOUT(seq, 0, 512);
+	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "max"));
+	for (i = 0; i < nr; i += 4)
+		PAGEOUT(r, i, 1);
+	empty_swap_cache(_metadata);
+	mark_counters(&self->env);
+
+	/* one fault, and a window of eight pages */
+	EXPECT_DATA(r, 32, 1);
+	EXPECT_EQ(1, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
+	EXPECT_EQ(slow ? 6 : 0, read_key("/proc/vmstat", "pswpin") -
+		  self->env.last[PSWPIN]);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_EQ(16, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
+	EXPECT_EQ(48, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+
+	/* mapped, but not as if they had been used; and the window stays wide */
+	hits = read_key("/proc/vmstat", "swap_ra_hit");
+	faults = minor_faults();
+	for (i = 0; i < 512; i++)
+		touch(seq, i);
+	faults = minor_faults() - faults;
+	hits = read_key("/proc/vmstat", "swap_ra_hit") - hits;
+	EXPECT_EQ(560, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
+	if (slow) {
+		EXPECT_GT(160, faults);
+		EXPECT_LT(350, hits);
+	} else {
+		EXPECT_EQ(512, faults);
+		EXPECT_EQ(0, hits);
+	}
+	TH_LOG("%ld faults, %ld hits for 512 pages", faults, hits);
+	EXPECT_DATA(seq, 0, 512);
+	unmap_region(r);
+	unmap_region(seq);
 }
 
 /*
@@ -782,6 +948,220 @@ VSWAP_TEST(order, full_cgroup)
 	}
 }
 
+/* Near the limit, each order that is too large is counted once. */
+VSWAP_TEST(order, nearly_full_cgroup)
+{
+	struct size_stat was[3];
+	int orders[3], i;
+	struct region *r;
+	char max[32];
+	size_t nr;
+
+	orders[0] = pmd_order();
+	orders[1] = pmd_order() - 1;
+	orders[2] = ORDER;
+	nr = 1UL << orders[0];
+	r = large_region(_metadata, nr, orders[0]);
+	if (!r || !need_large(_metadata, orders[1], "enabled") ||
+	    !need_large(_metadata, orders[2], "enabled"))
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	/* for a group and what CPUs charge ahead, and for nothing larger */
+	snprintf(max, sizeof(max), "%ld",
+		 cg_long("main", "memory.current") + (long)(200 * psize()));
+	ASSERT_EQ(0, cg_write("main", "memory.max", max));
+	for (i = 0; i < 3; i++)
+		read_size(orders[i], &was[i]);
+	touch(r, 5);
+	EXPECT_SIZE(orders[0], &was[0], .zswpin_fallback = 1, .charge = 1);
+	EXPECT_SIZE(orders[1], &was[1], .zswpin_fallback = 1, .charge = 1);
+	EXPECT_SIZE(orders[2], &was[2], .zswpin = 1);
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	EXPECT_EQ(GROUP, count_present(r, 0, nr));
+	ASSERT_EQ(0, cg_write("main", "memory.max", "max"));
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* Files in memory of every order, as pages in zswap and as zero pages */
+VSWAP_TEST(order, shmem_every_order)
+{
+	int order, orders = 0, fd;
+
+	if (!need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+		return;
+	for (order = 2; order <= pmd_order(); order++) {
+		long nr = 4L << order, first;
+		struct size_stat was;
+		struct region *r;
+
+		if (!have_mthp(order, "shmem_enabled"))
+			continue;
+		orders++;
+		if (!need_large(_metadata, order, "shmem_enabled"))
+			return;
+		fd = make_memfd(_metadata, nr);
+		r = map_region(_metadata, nr, 1UL << order, fd);
+		ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+		fill(r, 0, nr / 2, MIXED);
+		fill(r, nr / 2, nr / 2, ZEROED);
+		EXPECT_EQ(4, count_groups(r, 0, nr, order)) {
+			TH_LOG("order %d", order);
+		}
+		read_size(order, &was);
+		mark_counters(&self->env);
+		ASSERT_EQ(0, pageout(r, 0, nr));
+		EXPECT_COUNTERS([ZSWPOUT] = nr / 2, [SWPOUT_ZERO] = nr / 2,
+				[USED] = nr, [ZERO] = nr / 2,
+				[ZSWAPPED] = nr / 2);
+		EXPECT_SIZE(order, &was, .zswpout = 2);
+		for (first = 0; first < nr; first += 1L << order)
+			touch(r, first + (1L << order) - 1);
+		EXPECT_COUNTERS([ZSWPIN] = nr / 2, [SWPIN_ZERO] = nr / 2,
+				[USED] = -nr, [ZERO] = -nr / 2,
+				[ZSWAPPED] = -nr / 2);
+		EXPECT_SIZE(order, &was, .zswpin = 2);
+		EXPECT_DATA(r, 0, nr);
+		EXPECT_EQ(4, count_groups(r, 0, nr, order)) {
+			TH_LOG("order %d", order);
+		}
+		unmap_region(r);
+		close(fd);
+		ASSERT_EQ(0, set_mthp(order, "shmem_enabled", "never"));
+	}
+	EXPECT_LT(1, orders);
+}
+
+/* A group that nobody shares is written to without a copy. */
+VSWAP_TEST(order, exclusive)
+{
+	size_t nr = 2 * GROUP, i;
+	uint64_t pfn[2 * GROUP];
+	struct region *r;
+	struct gate gate;
+	pid_t pid;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	PAGEOUT(r, 0, nr);
+	/* of the second group there was another user */
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		munmap(page_addr(r, 0), GROUP * psize());
+		gate_wait(&gate);
+		EXPECT_DATA(r, GROUP, GROUP);
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	PAGEOUT(r, 0, nr);
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_EQ(2, count_groups(r, 0, nr, ORDER));
+	for (i = 0; i < nr; i++)
+		pfn[i] = PAGEMAP_PFN(pagemap_of(page_addr(r, i)));
+	fill(r, 0, nr, MIXED);
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(pfn[i], PAGEMAP_PFN(pagemap_of(page_addr(r, i))));
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+}
+
+/* What was read ahead and mapped has not been accessed. */
+VSWAP_TEST(order, readahead_old)
+{
+	struct region *r;
+	size_t nr = 64;
+
+	if (!use_device(_metadata, &self->env, "VSWAP_TEST_DISK"))
+		return;
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	r = map_region(_metadata, nr, nr, -1);
+	fill(r, 0, nr, MIXED);
+	forbid_zswap(_metadata);
+	PAGEOUT(r, 0, nr);
+	empty_swap_cache(_metadata);
+	touch(r, 32);
+	/* what is still being read is mapped later */
+	EXPECT_LE(1, count_present(r, 0, nr));
+	EXPECT_EQ(1, referenced(r));
+	sleep_ms(100);
+	touch(r, 40);
+	EXPECT_EQ(2, referenced(r));
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_EQ((long)nr, referenced(r));
+	unmap_region(r);
+}
+
+/*
+ * The tracepoint says which order was wanted, which one was taken, and why.
+ */
+static bool traced(const char *want)
+{
+	static char buf[256 << 10];
+	char who[32], *line, *next;
+	bool right = false;
+
+	if (read_str(TRACING "trace", buf, sizeof(buf)) < 0)
+		return false;
+	snprintf(who, sizeof(who), "-%d ", getpid());
+	/* the last event of this process counts */
+	for (line = buf; line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		if (strstr(line, who) && strstr(line, "swapin_order:"))
+			right = strstr(line, want);
+	}
+	return right;
+}
+
+/* One fault, and what is told of it */
+static void expect_trace(struct __test_metadata *_metadata, const struct region *r,
+			 size_t nr, const char *want)
+{
+	touch(r, nr);
+	EXPECT_TRUE(traced(want)) {
+		TH_LOG("no such event: %s", want);
+	}
+}
+
+VSWAP_TEST(order, tracepoint)
+{
+	struct region *r;
+	char max[32];
+
+	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING"))
+		return;
+	r = large_region(_metadata, 4 * GROUP, ORDER);
+	if (!r)
+		return;
+	fill(r, 0, 4 * GROUP, MIXED);
+	PAGEOUT(r, 0, 4 * GROUP);
+	ASSERT_EQ(0, write_str(TRACING "tracing_on", "1"));
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "1"));
+	expect_trace(_metadata, r, 0, "wanted=4 taken=4 why=whole");
+	PAGEOUT(r, 0, GROUP);
+	ASSERT_EQ(0, madvise(r->addr, 4 * GROUP * psize(), MADV_RANDOM));
+	expect_trace(_metadata, r, 0, "wanted=4 taken=0 why=random access advised");
+	ASSERT_EQ(0, madvise(r->addr, 4 * GROUP * psize(), MADV_NORMAL));
+	expect_trace(_metadata, r, 2 * GROUP, "wanted=4 taken=0 why=neighbours not in use");
+	ASSERT_EQ(0, madvise(r->addr, 4 * GROUP * psize(), MADV_SEQUENTIAL));
+	snprintf(max, sizeof(max), "%ld",
+		 cg_long("main", "memory.current") + (long)(40 * psize()));
+	ASSERT_EQ(0, cg_write("main", "memory.max", max));
+	expect_trace(_metadata, r, 3 * GROUP, "wanted=4 taken=0 why=cgroup near its limit");
+	ASSERT_EQ(0, cg_write("main", "memory.max", "max"));
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "0"));
+	EXPECT_DATA(r, 0, 4 * GROUP);
+	unmap_region(r);
+}
+
 /*
  * One bad page hurts one page. The kernel is told to fail the decompression of
  * pages: first of one in the middle, then of the first one, twice.
@@ -862,8 +1242,10 @@ VSWAP_TEST(order, bad_page)
  */
 struct racers {
 	struct region *r;
+	const char *dev;
 	atomic_int stop;
 	atomic_int wrong;
+	atomic_int switched;
 };
 
 static void *reader(void *arg)
@@ -925,12 +1307,27 @@ static void *forker(void *arg)
 	return NULL;
 }
 
-VSWAP_TEST(order, races)
+/* The device goes, and what is on it comes home. */
+static void *switcher(void *arg)
 {
-	void *(*fn[])(void *) = { reader, reader, discarder, forker };
-	struct racers race = { .r = NULL };
+	struct racers *race = arg;
+
+	while (!atomic_load(&race->stop)) {
+		sleep_ms(20);
+		if (swapoff(race->dev) || swapon(race->dev, 0))
+			atomic_fetch_add(&race->wrong, 1);
+		else
+			atomic_fetch_add(&race->switched, 1);
+	}
+	return NULL;
+}
+
+static void run_races(struct __test_metadata *_metadata, struct env *env)
+{
+	void *(*fn[])(void *) = { reader, reader, discarder, forker, switcher };
+	size_t nr = 8 * GROUP, i, nr_fn = env->dev ? 5 : 4;
+	struct racers race = { .dev = env->dev };
 	pthread_t threads[ARRAY_SIZE(fn)];
-	size_t nr = 8 * GROUP, i;
 	struct size_stat was;
 	long end;
 
@@ -939,19 +1336,44 @@ VSWAP_TEST(order, races)
 		return;
 	unpin();
 	read_size(ORDER, &was);
+	mark_counters(env);
 	fill(race.r, 0, nr / 2, MIXED);
 	memset(page_addr(race.r, nr / 2), 0x77, nr / 2 * psize());
-	for (i = 0; i < ARRAY_SIZE(fn); i++)
+	if (env->dev)
+		ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
+	for (i = 0; i < nr_fn; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fn[i], &race));
-	for (end = now_ms() + RACE_MS; now_ms() < end; )
+	for (end = now_ms() + RACE_MS; now_ms() < end; ) {
 		madvise(race.r->addr, nr * psize(), MADV_PAGEOUT);
+		if (env->dev)
+			scan_zswap(_metadata, 16);
+	}
 	atomic_store(&race.stop, 1);
-	for (i = 0; i < ARRAY_SIZE(fn); i++)
+	for (i = 0; i < nr_fn; i++)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 	EXPECT_EQ(0, atomic_load(&race.wrong));
 	EXPECT_DATA(race.r, 0, nr / 2);
 	EXPECT_LT(was.zswpin, mthp_stat(ORDER, "zswpin"));
+	if (env->dev) {
+		EXPECT_LT(2, atomic_load(&race.switched));
+		EXPECT_LT(env->last[ZSWPWB], read_key("/proc/vmstat", "zswpwb"));
+	}
 	unmap_region(race.r);
+}
+
+VSWAP_TEST(order, races)
+{
+	run_races(_metadata, &self->env);
+}
+
+/* The same with a device that goes and comes, and is written back to */
+VSWAP_TEST(device, races)
+{
+	if (!use_device(_metadata, &self->env, variant->device) ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
+		return;
+	run_races(_metadata, &self->env);
 }
 
 static pid_t main_pid;
