@@ -25,6 +25,7 @@ test-long:
 bench:
 	@lab/bench
 	@lab/bench-device
+	@lab/bench-compile
 ## make shell      a shell in the patched kernel
 shell:
 	@lab/shell

@@ -117,8 +117,11 @@ static inline bool option(const char *arg, const char *key, const char **value)
 	return true;
 }
 
-/* A page that compresses, and is like no other: one for each seed. 0: zeros. */
-static inline void make_contents(uint64_t *page, uint64_t seed)
+/*
+ * A page that compresses, and is like no other: one for each seed, with this many
+ * random words, but for those that hit the same place. 0: zeros.
+ */
+static inline void make_contents_of(uint64_t *page, uint64_t seed, int words)
 {
 	uint64_t x = seed * 0x9e3779b97f4a7c15;
 	int i;
@@ -126,12 +129,17 @@ static inline void make_contents(uint64_t *page, uint64_t seed)
 	memset(page, 0, PAGE);
 	if (!seed)
 		return;
-	for (i = 0; i < RANDOM_WORDS; i++) {
+	for (i = 0; i < words; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
 		page[x >> 32 & (WORDS - 1)] = x;
 	}
+}
+
+static inline void make_contents(uint64_t *page, uint64_t seed)
+{
+	make_contents_of(page, seed, RANDOM_WORDS);
 }
 
 /* Anonymous memory comes in folios of this size. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * swapbench [zswap=lzo|zstd|refuse|off] [data=mixed|zero] [folio=4|64|2048]
- *           [dev=brd|zram|none] [access=order|sparse|random] [rounds=N]
+ * swapbench [zswap=lzo|zstd|refuse|off] [data=mixed|light|zero]
+ *           [folio=4|64|2048] [dev=brd|zram|none]
+ *           [access=order|sparse|random] [rounds=N]
  *
  * What swapping costs per page, counted in guest instructions.
  *
@@ -28,6 +29,9 @@
  * In each round every byte is checked after the way in, and counters and page
  * tables say whether the pages went where the cell says.  If not, the program
  * fails: a figure is worthless if it may be that of another path.
+ *
+ * data=light: half as many random words in a page, so that a compressor has half
+ * as much to do.
  *
  * zswap=refuse: zswap is on and has no room, so every page goes to the device.
  * With virtual swap its slot there stands behind a virtual one.
@@ -59,6 +63,7 @@ static const char * const phase_name[] = {
 static const char *zswap = "off";
 static const char *dev = "none";
 static bool zero;
+static int random_words = RANDOM_WORDS;
 static int folio_kb = 4;
 static bool sparse, shuffled;
 static int rounds = 3;
@@ -174,7 +179,8 @@ static void expect_physical(const char *when)
 
 static void make_page(uint64_t *page, int round, unsigned long nr)
 {
-	make_contents(page, zero ? 0 : round * NR_PAGES + nr + 1);
+	make_contents_of(page, zero ? 0 : round * NR_PAGES + nr + 1,
+			 random_words);
 }
 
 static void fill(int round)
@@ -438,9 +444,11 @@ int main(int argc, char **argv)
 			zswap = v;
 		else if (option(argv[i], "dev", &v))
 			dev = v;
-		else if (option(argv[i], "data", &v))
+		else if (option(argv[i], "data", &v)) {
 			zero = !strcmp(v, "zero");
-		else if (option(argv[i], "folio", &v))
+			if (!strcmp(v, "light"))
+				random_words = RANDOM_WORDS / 2;
+		} else if (option(argv[i], "folio", &v))
 			folio_kb = atoi(v);
 		else if (option(argv[i], "access", &v)) {
 			sparse = !strcmp(v, "sparse");
