@@ -689,6 +689,12 @@ static bool __vswap_referenced(struct swap_cluster_info *ci, unsigned int ci_off
 	return __swp_tb_get_count(__swap_table_get(ci, ci_off));
 }
 
+static void vswap_hint_run(swp_entry_t slot, unsigned int nr)
+{
+	KUNIT_STATIC_STUB_REDIRECT(vswap_hint_run, slot, nr);
+	swap_hint_bound(slot, nr);
+}
+
 /**
  * vswap_hint_cached() - slots may be held by nothing but the swap cache now
  * @ci: their cluster
@@ -705,15 +711,15 @@ void vswap_hint_cached(struct swap_cluster_info *ci, unsigned int ci_off,
 	unsigned int end = ci_off + nr, run, i;
 	unsigned long word;
 
-	for (; ci->backing && ci_off < end; ci_off += i + 1) {
-		i = 0;
+	for (; ci->backing && ci_off < end; ci_off += i) {
+		i = 1;
 		word = __vswap_word_get(ci, ci_off);
 		if (!vswap_word_is_phys(word) || __vswap_referenced(ci, ci_off))
 			continue;
 		run = __vswap_run_length(ci, ci_off, end);
-		while (++i < run && !__vswap_referenced(ci, ci_off + i))
-			;
-		swap_hint_bound(vswap_word_to_phys(word), i);
+		while (i < run && !__vswap_referenced(ci, ci_off + i))
+			i++;
+		vswap_hint_run(vswap_word_to_phys(word), i);
 	}
 }
 
@@ -1318,6 +1324,7 @@ bool vswap_should_split(struct folio *folio)
 	/* The device has slots, but not as many as the folio needs. */
 	if (device)
 		return true;
+	/* zswap may just have been short of memory: that cannot be told apart. */
 	return nr > 0 && zswap_sample_compresses(folio);
 }
 

@@ -53,6 +53,7 @@
 #define WORDS		(PAGE / sizeof(uint64_t))
 #define MIB		(1024 * 1024UL)
 #define ALIGN_TO	(2 * MIB)
+#define HUGE_PAGES	(ALIGN_TO / PAGE)
 #define MAX_PROCS	64
 #define MAX_CHILDREN	2	/* forked ones that a process has at a time */
 #define MAGIC		0x73776170737472ULL
@@ -156,6 +157,7 @@ static struct {
 	unsigned int hang;
 	const char *controller;
 	bool no_zswap_toggle;
+	bool huge;
 	bool no_touch;
 	bool verbose;
 } opt = {
@@ -439,7 +441,7 @@ static void create_region(struct worker *w, struct region *r, unsigned int nr,
 	size_t len = (pages * sizeof(*r->model) + PAGE - 1) & ~(PAGE - 1);
 	size_t i;
 
-	r->type = nr % NR_TYPES;
+	r->type = opt.huge && nr % 3 ? ANON_HUGE : nr % NR_TYPES;
 	r->nr = nr;
 	r->pages = pages;
 	r->fd = -1;
@@ -783,6 +785,11 @@ static void draw_args(struct worker *w, size_t pages, struct args *x)
 		x->first = first;
 		x->n = n;
 	}
+	if (opt.huge && draw(&w->rand, 2)) {
+		x->first -= x->first % HUGE_PAGES;
+		n = HUGE_PAGES << draw(&w->rand, 2);
+		x->n = n < pages - x->first ? n : pages - x->first;
+	}
 	x->kind = draw(&w->rand, NR_KINDS + 2);
 	if (x->kind >= NR_KINDS)
 		x->kind = SOME;
@@ -1114,6 +1121,13 @@ static void ctl_ksm(void)
 		  run[draw(&ctl_rand, ARRAY_SIZE(run))]);
 }
 
+/* Huge pages of PMD size, for all of memory */
+static void use_huge(void)
+{
+	write_str(THP "enabled", "always");
+	write_str(THP "hugepages-2048kB/enabled", "always");
+}
+
 static void ctl_thp(void)
 {
 	static const char * const when[] = {
@@ -1128,6 +1142,8 @@ static void ctl_thp(void)
 	snprintf(path, sizeof(path), THP "hugepages-%lukB/shmem_enabled",
 		 4UL << order);
 	write_str(path, draw(&ctl_rand, 2) ? "always" : "never");
+	if (opt.huge)
+		use_huge();
 }
 
 static void ctl_readahead(void)
@@ -1419,7 +1435,8 @@ static bool check_counters(void)
 static const char * const events[] = {
 	"pswpin", "pswpout", "swpin_zero", "swpout_zero", "zswpin", "zswpout",
 	"zswpwb", "swap_ra", "thp_swpout", "thp_swpout_fallback",
-	"ksm_swpin_copy", "oom_kill",
+	"ksm_swpin_copy", "oom_kill", "thp_swpout_pmd", "thp_swpin_pmd",
+	"thp_swpin_pmd_fallback",
 };
 
 static long long events_before[ARRAY_SIZE(events)];
@@ -1567,6 +1584,7 @@ static void usage(void)
 	       "  --regions N        regions of a process (6, one of each type)\n"
 	       "  --controller LIST  what the controller does, or \"none\"\n"
 	       "  --no-zswap-toggle  zswap stays on or off as it is\n"
+	       "  --huge             huge pages of PMD size, most of the memory and the work\n"
 	       "  --no-touch         no second thread that reads what is worked on\n"
 	       "  --hang SECONDS     without an operation is a failure (300)\n"
 	       "  --without LIST     operations that are left out; the others stay as they are\n"
@@ -1592,6 +1610,7 @@ static bool parse_options(int argc, char **argv)
 		{ "regions",		required_argument, NULL, 'r' },
 		{ "controller",		required_argument, NULL, 'c' },
 		{ "no-zswap-toggle",	no_argument,	   NULL, 'z' },
+		{ "huge",		no_argument,	   NULL, 'u' },
 		{ "no-touch",		no_argument,	   NULL, 'n' },
 		{ "hang",		required_argument, NULL, 'w' },
 		{ "without",		required_argument, NULL, 'x' },
@@ -1627,6 +1646,9 @@ static bool parse_options(int argc, char **argv)
 			break;
 		case 'z':
 			opt.no_zswap_toggle = true;
+			break;
+		case 'u':
+			opt.huge = true;
 			break;
 		case 'n':
 			opt.no_touch = true;
@@ -1695,6 +1717,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	save_settings();
+	if (opt.huge)
+		use_huge();
 	for (i = 0; i < opt.procs; i++)
 		start_worker(i);
 	turns = control(statuses);

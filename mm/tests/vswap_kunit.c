@@ -224,6 +224,62 @@ static void vswap_test_runs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&vswap_nr_tables), tables);
 }
 
+static void vswap_test_hint_run(swp_entry_t slot, unsigned int nr)
+{
+	vswap_test_release_phys(NULL, 0, phys_to_vswap_word(slot), nr);
+}
+
+/* Slots that nobody refers to are told to the devices, and no others. */
+static void vswap_test_hint(struct kunit *test)
+{
+	struct swap_cluster_info *ci = vswap_test_cluster(test);
+	long tables = atomic_long_read(&vswap_nr_tables);
+	struct swap_table *table;
+	unsigned int i;
+
+	kunit_activate_static_stub(test, __vswap_release_phys,
+				   vswap_test_release_phys);
+	kunit_activate_static_stub(test, vswap_hint_run, vswap_test_hint_run);
+	vswap_test_released.nr = 0;
+	table = kunit_kzalloc(test, sizeof(*table), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, table);
+	rcu_assign_pointer(ci->table, table);
+
+	/* without a table there is nothing to tell */
+	vswap_hint_cached(ci, 0, SWAPFILE_CLUSTER);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.nr, 0U);
+
+	vswap_test_give_table(test, ci);
+	spin_lock(&ci->lock);
+	for (i = 0; i < SWAPFILE_CLUSTER; i++)
+		__swap_table_set(ci, i, __swp_tb_mk_count(shadow_to_swp_tb(NULL, 0),
+							  i == 5 || i == 9));
+	/* three runs of one slot, one of five with a user, and one with a user alone */
+	for (i = 0; i < 3; i++)
+		vswap_test_bind(ci, i, swp_entry(1, 100 + 2 * i), 1);
+	vswap_test_bind(ci, 3, swp_entry(1, 200), 5);
+	vswap_test_bind(ci, 9, swp_entry(1, 300), 1);
+
+	vswap_hint_cached(ci, 0, 12);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.nr, 5U);
+	vswap_expect_run(test, 0, 0, swp_entry(1, 100), 1);
+	vswap_expect_run(test, 1, 0, swp_entry(1, 102), 1);
+	vswap_expect_run(test, 2, 0, swp_entry(1, 104), 1);
+	vswap_expect_run(test, 3, 0, swp_entry(1, 200), 2);
+	vswap_expect_run(test, 4, 0, swp_entry(1, 203), 2);
+
+	/* no more than what was asked for */
+	vswap_test_released.nr = 0;
+	vswap_hint_cached(ci, 1, 3);
+	KUNIT_EXPECT_EQ(test, vswap_test_released.nr, 3U);
+	vswap_expect_run(test, 2, 0, swp_entry(1, 200), 1);
+
+	__vswap_drop_range(ci, 0, SWAPFILE_CLUSTER);
+	spin_unlock(&ci->lock);
+	KUNIT_EXPECT_NULL(test, ci->backing);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&vswap_nr_tables), tables);
+}
+
 static void vswap_test_entry_limits(struct kunit *test)
 {
 	unsigned long last = (vswap_capacity + 1) * SWAPFILE_CLUSTER - 1;
@@ -534,6 +590,7 @@ static struct kunit_case vswap_test_cases[] = {
 	KUNIT_CASE(vswap_test_phys_words),
 	KUNIT_CASE(vswap_test_bound),
 	KUNIT_CASE(vswap_test_runs),
+	KUNIT_CASE(vswap_test_hint),
 	KUNIT_CASE(vswap_test_entry_limits),
 	KUNIT_CASE(vswap_test_truth),
 	KUNIT_CASE(vswap_test_words),

@@ -14,6 +14,7 @@
 	EM(SWAPIN_MEMORY,	"no memory")				\
 	EM(SWAPIN_LIMIT,	"cgroup near its limit")		\
 	EM(SWAPIN_BAD_PAGE,	"bad page")				\
+	EM(SWAPIN_CHANGED,	"page table has changed")		\
 	EM(SWAPIN_ADVICE,	"random access advised")		\
 	EMe(SWAPIN_NEIGHBOURS,	"neighbours not in use")
 
@@ -30,6 +31,7 @@ enum swapin_reason {
 	SWAPIN_MEMORY,
 	SWAPIN_LIMIT,
 	SWAPIN_BAD_PAGE,
+	SWAPIN_CHANGED,
 	SWAPIN_ADVICE,
 	SWAPIN_NEIGHBOURS,
 };

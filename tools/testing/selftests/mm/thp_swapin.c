@@ -27,6 +27,7 @@
 #define ORDER		4	/* where one order is as good as another */
 #define GROUP		16UL	/* pages of such a folio */
 #define RACE_MS		3000
+#define RACE_MORE_MS	90000	/* on a busy machine */
 
 /*
  * Counters of a size
@@ -414,8 +415,7 @@ FIXTURE_TEARDOWN_PARENT(device)
 /* Exactly one page is written back, and exactly one group is not whole. */
 VSWAP_TEST(device, one_written_back)
 {
-	size_t nr = largest_test() < 1024 * GROUP ? largest_test() : 1024 * GROUP;
-	size_t i, groups = nr / GROUP, zswpin;
+	size_t groups = 1024, nr = groups * GROUP, i, zswpin;
 	struct size_stat was;
 	struct region *r;
 
@@ -457,28 +457,28 @@ VSWAP_TEST(device, one_written_back)
 	unmap_region(r);
 }
 
-/* Have the next slot be one that a large folio could begin at. */
-static void align_slots(struct __test_metadata *_metadata)
+/* Have the next slot be one that a large folio of @order could begin at. */
+static struct region *align_slots(struct __test_metadata *_metadata, int order)
 {
-	struct region *r = map_region(_metadata, 2 * GROUP, 1, -1);
+	size_t size = 1UL << order, i;
+	struct region *r = map_region(_metadata, 2 * size, 1, -1);
 	unsigned long offset = 0;
-	size_t i;
 
 	fill(r, 0, r->nr, ZEROED);
-	for (i = 0; i < r->nr && (i < 2 || offset % GROUP != GROUP - 1); i++) {
+	for (i = 0; i < r->nr && (i < 2 || offset % size != size - 1); i++) {
 		PAGEOUT(r, i, 1);
 		offset = swap_offset(pagemap_of(page_addr(r, i)));
 	}
-	ASSERT_EQ(GROUP - 1, offset % GROUP);
-	EXPECT_DATA(r, 0, r->nr);
-	unmap_region(r);
+	ASSERT_EQ(size - 1, offset % size);
+	/* to be unmapped later: a slot that is free might be the next one */
+	return r;
 }
 
 /* Zero, zswap and the device in one group: the parts that are uniform. */
 VSWAP_TEST(device, three_places)
 {
 	struct size_stat was4, was3, was2;
-	struct region *r;
+	struct region *r, *before;
 	size_t i;
 
 	r = large_region(_metadata, GROUP, ORDER);
@@ -493,9 +493,10 @@ VSWAP_TEST(device, three_places)
 	for (i = 0; i < GROUP; i++)
 		fill(r, i, 1, i == 5 || i == 9 ? ZEROED : MIXED);
 	EXPECT_EQ(0, count_large(r, 0, GROUP));
-	align_slots(_metadata);
+	before = align_slots(_metadata, ORDER);
 	for (i = 0; i < GROUP; i++)
 		PAGEOUT(r, i, 1);
+	unmap_region(before);
 	/* the first quarter goes to the device */
 	mark_counters(&self->env);
 	write_back(_metadata, &self->env, 4);
@@ -538,6 +539,154 @@ VSWAP_TEST(device, three_places)
 	unmap_region(r);
 }
 
+/* Small pages, every third of which is zero, on slots that one folio could have */
+static void fill_mixed(struct __test_metadata *_metadata, struct region *r, int order)
+{
+	struct region *before;
+	size_t i;
+
+	ASSERT_EQ(0, set_mthp(order, "enabled", "never"));
+	ASSERT_EQ(0, madvise(r->addr, r->nr * psize(), MADV_DONTNEED));
+	for (i = 0; i < r->nr; i++)
+		fill(r, i, 1, i % 3 ? MIXED : ZEROED);
+	EXPECT_EQ(0, count_large(r, 0, r->nr));
+	before = align_slots(_metadata, order);
+	for (i = 0; i < r->nr; i++)
+		PAGEOUT(r, i, 1);
+	unmap_region(before);
+	/* as a large folio would have them */
+	EXPECT_EQ(0, swap_offset(pagemap_of(r->addr)) % r->nr);
+	EXPECT_EQ(r->nr - 1, swap_offset(pagemap_of(page_addr(r, r->nr - 1))) -
+		  swap_offset(pagemap_of(r->addr)));
+	ASSERT_EQ(0, set_mthp(order, "enabled", "always"));
+}
+
+/* Every order: zero and zswap in one folio, and none if a page is on the device */
+VSWAP_TEST(device, every_order)
+{
+	int order, orders = 0;
+
+	if (!use_device(_metadata, &self->env, variant->device) ||
+	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
+		return;
+	for (order = 2; order <= pmd_order(); order++) {
+		long nr = 1L << order, zero = (nr + 2) / 3;
+		struct size_stat was;
+		struct region *r;
+
+		if (!have_mthp(order, "enabled"))
+			continue;
+		orders++;
+		r = large_region(_metadata, nr, order);
+		if (!r)
+			return;
+		fill_mixed(_metadata, r, order);
+		read_size(order, &was);
+		mark_counters(&self->env);
+		touch(r, nr - 2);
+		EXPECT_SIZE(order, &was, .zswpin = 1);
+		EXPECT_COUNTERS([ZSWPIN] = nr - zero, [SWPIN_ZERO] = zero,
+				[USED] = -nr, [ZERO] = -zero,
+				[ZSWAPPED] = zero - nr);
+		EXPECT_EQ(1, count_groups(r, 0, nr, order));
+		EXPECT_DATA(r, 0, nr);
+
+		/* one is written back: of the others, only who is asked for comes */
+		fill_mixed(_metadata, r, order);
+		mark_counters(&self->env);
+		ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
+		scan_zswap(_metadata, nr - zero);
+		EXPECT_COUNTERS();
+		write_back(_metadata, &self->env, 1);
+		EXPECT_COUNTERS([ZSWPWB] = 1, [PSWPOUT] = 1, [ZSWAPPED] = -1,
+				[PHYSICAL] = 1);
+		empty_swap_cache(_metadata);
+		read_size(order, &was);
+		mark_counters(&self->env);
+		touch(r, nr - 2);
+		EXPECT_SIZE(order, &was, .zswpin_fallback = 1);
+		EXPECT_EQ(1, read_key("/proc/vmstat", "zswpin") +
+			     read_key("/proc/vmstat", "swpin_zero") -
+			     self->env.last[ZSWPIN] - self->env.last[SWPIN_ZERO]);
+		EXPECT_EQ(0, count_large(r, 0, nr));
+		EXPECT_DATA(r, 0, nr);
+		unmap_region(r);
+		ASSERT_EQ(0, set_mthp(order, "enabled", "never"));
+	}
+	EXPECT_LT(1, orders);
+}
+
+/* The slots of a device come back in the same way, if zswap is in front of it. */
+VSWAP_TEST(device, direct)
+{
+	size_t nr = 64 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+	struct gate gate;
+	pid_t pid;
+
+	r = large_region(_metadata, nr, ORDER);
+	if (!r || !use_device(_metadata, &self->env, variant->device))
+		return;
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	fill(r, 0, nr - GROUP, MIXED);
+	fill(r, nr - GROUP, GROUP, ZEROED);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	page_out_all(_metadata, r);
+	EXPECT_SIZE(ORDER, &was, .zswpout = 63);
+	EXPECT_COUNTERS([ZSWPOUT] = nr - GROUP, [SWPOUT_ZERO] = GROUP);
+	EXPECT_EQ((long)(nr - GROUP), stored_pages() - self->env.stored);
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i + i / GROUP % GROUP);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 63);
+	EXPECT_COUNTERS([ZSWPIN] = nr - GROUP, [SWPIN_ZERO] = GROUP);
+	EXPECT_EQ(64, count_groups(r, 0, nr, ORDER));
+	EXPECT_EQ(0, stored_pages() - self->env.stored);
+	EXPECT_DATA(r, 0, nr);
+
+	/* memory does not hold it twice, although a child refers to it still */
+	page_out_all(_metadata, r);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, nr);
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	for (i = 0; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_EQ(0, stored_pages() - self->env.stored);
+	EXPECT_DATA(r, 0, nr);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+
+	/* a page that goes to the device leaves its group in pieces */
+	if (!need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
+		  "CONFIG_SHRINKER_DEBUG"))
+		return;
+	page_out_all(_metadata, r);
+	ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
+	mark_counters(&self->env);
+	scan_zswap(_metadata, nr - GROUP);
+	write_back(_metadata, &self->env, 1);
+	EXPECT_COUNTERS([ZSWPWB] = 1, [PSWPOUT] = 1);
+	empty_swap_cache(_metadata);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	touch(r, GROUP - 1);
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 1);
+	for (i = GROUP; i < nr; i += GROUP)
+		touch(r, i);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 62);
+	EXPECT_DATA(r, 0, nr);
+	EXPECT_EQ(63, count_groups(r, 0, nr, ORDER));
+	unmap_region(r);
+}
+
 /* The same for a file, which goes to zswap whole, and then to the device in part */
 VSWAP_TEST(device, shmem_written_back)
 {
@@ -546,6 +695,7 @@ VSWAP_TEST(device, shmem_written_back)
 	int fd;
 
 	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
+	    !need_large(_metadata, 3, "shmem_enabled") ||
 	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
 	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
 		  "CONFIG_SHRINKER_DEBUG") ||
@@ -634,8 +784,9 @@ VSWAP_TEST(device, readahead)
 	/* one fault, and a window of eight pages */
 	EXPECT_DATA(r, 32, 1);
 	EXPECT_EQ(1, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
-	EXPECT_EQ(slow ? 6 : 0, read_key("/proc/vmstat", "pswpin") -
-		  self->env.last[PSWPIN]);
+	/* counted when they are there */
+	EXPECT_TRUE(WAIT_FOR(read_key("/proc/vmstat", "pswpin") -
+			     self->env.last[PSWPIN] == (slow ? 6 : 0)));
 	EXPECT_DATA(r, 0, nr);
 	EXPECT_EQ(16, read_key("/proc/vmstat", "zswpin") - self->env.last[ZSWPIN]);
 	EXPECT_EQ(48, read_key("/proc/vmstat", "pswpin") - self->env.last[PSWPIN]);
@@ -1072,6 +1223,141 @@ VSWAP_TEST(order, exclusive)
 	unmap_region(r);
 }
 
+static void set_rotational(struct __test_metadata *_metadata, const char *dev,
+			   const char *val)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/queue/rotational",
+		 strrchr(dev, '/') + 1);
+	ASSERT_EQ(0, write_str(path, val));
+}
+
+/* A device that needs no waiting is what it is, whatever else is on. */
+VSWAP_TEST(order, fast_and_slow)
+{
+	size_t nr = 64 * GROUP, i;
+	struct size_stat was;
+	struct region *r;
+	int virt;
+	long ra;
+
+	self->env.dev = getenv("VSWAP_TEST_DEV");
+	self->env.dev2 = getenv("VSWAP_TEST_DISK");
+	if (!self->env.dev || !self->env.dev2)
+		SKIP(return, "VSWAP_TEST_DEV and VSWAP_TEST_DISK name no two devices");
+	ASSERT_EQ(0, swapon(self->env.dev, SWAP_FLAG_PREFER | 9));
+	ASSERT_EQ(0, swapon(self->env.dev2, SWAP_FLAG_PREFER | 1));
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	forbid_zswap(_metadata);
+	/* virtual slots with the device behind them, and slots of the device */
+	for (virt = 1; virt >= 0; virt--) {
+		ASSERT_EQ(0, write_str(VSWAP "enabled", virt ? "1" : "0"));
+		r = large_region(_metadata, nr, ORDER);
+		if (!r)
+			return;
+		fill(r, 0, nr, MIXED);
+		page_out_all(_metadata, r);
+		empty_swap_cache(_metadata);
+		read_size(ORDER, &was);
+		mark_counters(&self->env);
+		ra = read_key("/proc/vmstat", "swap_ra");
+		for (i = 0; i < nr; i += GROUP)
+			touch(r, i);
+		EXPECT_SIZE(ORDER, &was, .swpin = 64);
+		EXPECT_EQ(64, count_groups(r, 0, nr, ORDER));
+		EXPECT_EQ((long)nr, read_key("/proc/vmstat", "pswpin") -
+			  self->env.last[PSWPIN]);
+		EXPECT_DATA(r, 0, nr);
+
+		/* base pages: those that are asked for */
+		ASSERT_EQ(0, set_mthp(ORDER, "enabled", "never"));
+		page_out_all(_metadata, r);
+		empty_swap_cache(_metadata);
+		mark_counters(&self->env);
+		for (i = 0; i < nr; i += 4)
+			touch(r, i);
+		EXPECT_EQ((long)nr / 4, read_key("/proc/vmstat", "pswpin") -
+			  self->env.last[PSWPIN]);
+		EXPECT_EQ((long)nr / 4, count_present(r, 0, nr));
+		EXPECT_EQ(ra, read_key("/proc/vmstat", "swap_ra"));
+		EXPECT_DATA(r, 0, nr);
+		unmap_region(r);
+	}
+}
+
+static long major_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_majflt;
+}
+
+/* Readahead by slots, on a rotating device, keeps its window. */
+VSWAP_TEST(order, readahead_by_slots)
+{
+	size_t nr = 512, i;
+	struct region *r;
+	long faults, ra;
+
+	if (!use_device(_metadata, &self->env, "VSWAP_TEST_DISK"))
+		return;
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	set_rotational(_metadata, self->env.dev, "1");
+	ASSERT_EQ(0, swapon(self->env.dev, 0));
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	r = map_region(_metadata, nr, nr, -1);
+	fill(r, 0, nr, MIXED);
+	forbid_zswap(_metadata);
+	/* slot by slot, as the pages follow each other */
+	for (i = 0; i < nr; i++)
+		PAGEOUT(r, i, 1);
+	EXPECT_EQ(nr - 1, swap_offset(pagemap_of(page_addr(r, nr - 1))) -
+		  swap_offset(pagemap_of(page_addr(r, 0))));
+	empty_swap_cache(_metadata);
+	mark_counters(&self->env);
+	ra = read_key("/proc/vmstat", "swap_ra");
+	faults = major_faults();
+	for (i = 0; i < nr; i++)
+		touch(r, i);
+	faults = major_faults() - faults;
+	ra = read_key("/proc/vmstat", "swap_ra") - ra;
+	TH_LOG("%ld major faults, %ld pages read ahead", faults, ra);
+	EXPECT_EQ((long)nr, read_key("/proc/vmstat", "pswpin") -
+		  self->env.last[PSWPIN]);
+	EXPECT_GT(100, faults);
+	EXPECT_LT(400, ra);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	ASSERT_EQ(0, swapoff(self->env.dev));
+	set_rotational(_metadata, self->env.dev, "0");
+	self->env.dev = NULL;
+}
+
+/* Of a large folio, only the page that was asked for has been accessed. */
+VSWAP_TEST(order, young)
+{
+	struct region *r = large_region(_metadata, 2 * GROUP, ORDER);
+
+	if (!r)
+		return;
+	fill(r, 0, 2 * GROUP, MIXED);
+	PAGEOUT(r, 0, 2 * GROUP);
+	touch(r, 5);
+	EXPECT_EQ(GROUP, count_present(r, 0, 2 * GROUP));
+	EXPECT_EQ(1, referenced(r));
+	/* the first one and the last one of a group */
+	touch(r, GROUP);
+	touch(r, GROUP - 1);
+	EXPECT_EQ(2 * GROUP, count_present(r, 0, 2 * GROUP));
+	EXPECT_EQ(3, referenced(r));
+	EXPECT_EQ(2, count_groups(r, 0, 2 * GROUP, ORDER));
+	EXPECT_DATA(r, 0, 2 * GROUP);
+	unmap_region(r);
+}
+
 /* What was read ahead and mapped has not been accessed. */
 VSWAP_TEST(order, readahead_old)
 {
@@ -1236,6 +1522,67 @@ VSWAP_TEST(order, bad_page)
 	unmap_region(r);
 }
 
+/* Folios that were taken back, since the page table had changed meanwhile */
+static long folios_dropped(void)
+{
+	FILE *trace = fopen(TRACING "trace", "r");
+	char line[512];
+	long nr = 0;
+
+	if (!trace)
+		return -1;
+	while (fgets(line, sizeof(line), trace))
+		nr += !!strstr(line, "page table has changed");
+	fclose(trace);
+	return nr;
+}
+
+static void *toucher(void *arg)
+{
+	struct region *r = arg;
+
+	touch(r, 0);
+	return NULL;
+}
+
+/* A half of a large folio is discarded while it is read: it cannot be mapped. */
+VSWAP_TEST(order, dropped)
+{
+	int order = pmd_order() - 1, tries;
+	size_t nr = 1UL << order;
+	pthread_t thread;
+	struct region *r;
+
+	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING"))
+		return;
+	r = large_region(_metadata, nr, order);
+	if (!r)
+		return;
+	fclose(fopen(TRACING "trace", "w"));
+	ASSERT_EQ(0, write_str(TRACING "tracing_on", "1"));
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "1"));
+	unpin();
+	for (tries = 0; tries < 300 && folios_dropped() < 3; tries++) {
+		ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_DONTNEED));
+		fill(r, 0, nr, MIXED);
+		PAGEOUT(r, 0, nr);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, toucher, r));
+		usleep(tries % 20 * 300);
+		ASSERT_EQ(0, madvise(page_addr(r, nr / 2), nr / 2 * psize(),
+				     MADV_DONTNEED));
+		forget(r, nr / 2, nr / 2);
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		EXPECT_DATA(r, 0, nr);
+		/* none of it is out any more, and none is in two places */
+		EXPECT_EQ(0, count_swapped(r, 0, nr));
+		EXPECT_EQ(self->env.stored, stored_pages());
+	}
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "0"));
+	EXPECT_LE(3, folios_dropped());
+	TH_LOG("%ld folios dropped in %d tries", folios_dropped(), tries);
+	unmap_region(r);
+}
+
 /*
  * Races: the page tables change between the moment a range is read and the
  * moment it is mapped. No page is lost, nobody loops, and nothing is left.
@@ -1252,55 +1599,70 @@ static void *reader(void *arg)
 {
 	struct racers *race = arg;
 	uint64_t x = (uintptr_t)&x;
+	size_t nr, i;
+	char *page;
 
 	while (!atomic_load(&race->stop)) {
-		size_t nr = next_random(&x) % (race->r->nr / 2);
-
-		if (count_wrong(race->r, nr, 1))
-			atomic_fetch_add(&race->wrong, 1);
-	}
-	return NULL;
-}
-
-/* Pages of the second half come and go. */
-static void *discarder(void *arg)
-{
-	struct racers *race = arg;
-	size_t half = race->r->nr / 2, nr;
-	uint64_t x = (uintptr_t)&x;
-	char *page, c;
-
-	while (!atomic_load(&race->stop)) {
-		nr = half + next_random(&x) % half;
+		nr = next_random(&x) % race->r->nr;
+		if (nr < race->r->nr / 2) {
+			if (count_wrong(race->r, nr, 1))
+				atomic_fetch_add(&race->wrong, 1);
+			continue;
+		}
+		/* as of before it was discarded, or after */
 		page = page_addr(race->r, nr);
-		switch (next_random(&x) % 3) {
-		case 0:
-			madvise(page, psize(), MADV_DONTNEED);
-			break;
-		case 1:
-			c = FORCE_READ(*page);
+		for (i = 0; i < psize(); i += 64) {
+			char c = FORCE_READ(page[i]);
+
 			if (c && c != 0x77)
 				atomic_fetch_add(&race->wrong, 1);
-			break;
-		case 2:
-			memset(page, 0x77, psize());
-			break;
 		}
 	}
 	return NULL;
 }
 
-/* Children read all that does not change, and go. */
+/* Halves of groups of the second half come and go, while others read them. */
+static void *discarder(void *arg)
+{
+	struct racers *race = arg;
+	size_t half = race->r->nr / 2, nr;
+	uint64_t x = (uintptr_t)&x;
+	char *page;
+
+	while (!atomic_load(&race->stop)) {
+		nr = half + next_random(&x) % half / (GROUP / 2) * (GROUP / 2);
+		page = page_addr(race->r, nr);
+		madvise(page, GROUP / 2 * psize(), MADV_DONTNEED);
+		if (next_random(&x) % 4)
+			memset(page, 0x77, GROUP / 2 * psize());
+	}
+	return NULL;
+}
+
+/* Children lose a half of each group that does not change, and read the other. */
+static size_t read_halves(struct racers *race)
+{
+	size_t wrong = 0, nr;
+
+	for (nr = 0; nr < race->r->nr / 2; nr += GROUP) {
+		munmap(page_addr(race->r, nr + GROUP / 2), GROUP / 2 * psize());
+		wrong += count_wrong(race->r, nr, GROUP / 2);
+	}
+	return wrong;
+}
+
 static void *forker(void *arg)
 {
 	struct racers *race = arg;
-	int status;
+	int status, turn = 0;
 	pid_t pid;
 
 	while (!atomic_load(&race->stop)) {
+		turn++;
 		pid = fork();
 		if (!pid)
-			_exit(count_wrong(race->r, 0, race->r->nr / 2));
+			_exit(!!(turn % 2 ? read_halves(race) :
+				 count_wrong(race->r, 0, race->r->nr / 2)));
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
 			atomic_fetch_add(&race->wrong, 1);
 	}
@@ -1320,6 +1682,17 @@ static void *switcher(void *arg)
 			atomic_fetch_add(&race->switched, 1);
 	}
 	return NULL;
+}
+
+/* Has all of it happened that it is about? */
+static bool raced(struct env *env, struct racers *race, struct size_stat *was)
+{
+	if (mthp_stat(ORDER, "zswpin") < was->zswpin + 20)
+		return false;
+	if (env->dev && (atomic_load(&race->switched) < 3 ||
+			 read_key("/proc/vmstat", "zswpwb") == env->last[ZSWPWB]))
+		return false;
+	return true;
 }
 
 static void run_races(struct __test_metadata *_metadata, struct env *env)
@@ -1343,11 +1716,13 @@ static void run_races(struct __test_metadata *_metadata, struct env *env)
 		ASSERT_EQ(0, write_str(ZSWAP "shrinker_enabled", "Y"));
 	for (i = 0; i < nr_fn; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fn[i], &race));
-	for (end = now_ms() + RACE_MS; now_ms() < end; ) {
+	end = now_ms() + RACE_MS;
+	do {
 		madvise(race.r->addr, nr * psize(), MADV_PAGEOUT);
 		if (env->dev)
 			scan_zswap(_metadata, 16);
-	}
+	} while (now_ms() < end || (now_ms() < end + RACE_MORE_MS &&
+				    !raced(env, &race, &was)));
 	atomic_store(&race.stop, 1);
 	for (i = 0; i < nr_fn; i++)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));

@@ -986,6 +986,13 @@ static inline void forbid_zswap(struct __test_metadata *_metadata)
 /* What has been written is to be read again, and not found in the swap cache. */
 static inline void empty_swap_cache(struct __test_metadata *_metadata)
 {
+	int i;
+
+	/* Statistics may be old, and a folio that is being written stays. */
+	for (i = 0; i < 3; i++) {
+		cg_reclaim("main", "4K");
+		sleep_ms(20);
+	}
 	EXPECT_TRUE(WAIT_FOR((cg_reclaim("main", "4K"),
 			      !cg_stat("main", "swapcached"))));
 }
