@@ -1702,11 +1702,16 @@ static void run_races(struct __test_metadata *_metadata, struct env *env)
 	struct racers race = { .dev = env->dev };
 	pthread_t threads[ARRAY_SIZE(fn)];
 	struct size_stat was;
+	struct region *cold;
 	long end;
 
 	race.r = large_region(_metadata, nr, ORDER);
 	if (!race.r)
 		return;
+	/* Nobody reads these: there is always something to write back. */
+	cold = map_region(_metadata, SMALL, 1, -1);
+	fill(cold, 0, SMALL, MIXED);
+	PAGEOUT(cold, 0, SMALL);
 	unpin();
 	read_size(ORDER, &was);
 	mark_counters(env);
@@ -1728,11 +1733,13 @@ static void run_races(struct __test_metadata *_metadata, struct env *env)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 	EXPECT_EQ(0, atomic_load(&race.wrong));
 	EXPECT_DATA(race.r, 0, nr / 2);
+	EXPECT_DATA(cold, 0, SMALL);
 	EXPECT_LT(was.zswpin, mthp_stat(ORDER, "zswpin"));
 	if (env->dev) {
 		EXPECT_LT(2, atomic_load(&race.switched));
 		EXPECT_LT(env->last[ZSWPWB], read_key("/proc/vmstat", "zswpwb"));
 	}
+	unmap_region(cold);
 	unmap_region(race.r);
 }
 
