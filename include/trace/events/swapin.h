@@ -14,7 +14,7 @@
 	EM(SWAPIN_MEMORY,	"no memory")				\
 	EM(SWAPIN_LIMIT,	"cgroup near its limit")		\
 	EM(SWAPIN_BAD_PAGE,	"bad page")				\
-	EM(SWAPIN_CHANGED,	"page table has changed")		\
+	EM(SWAPIN_CHANGED,	"changed meanwhile")			\
 	EM(SWAPIN_ADVICE,	"random access advised")		\
 	EMe(SWAPIN_NEIGHBOURS,	"neighbours not in use")
 

@@ -23,7 +23,7 @@
 #include "vswap_test.h"
 
 #define TRACING		"/sys/kernel/tracing/"
-#define FAIL_FUNCTION	"/sys/kernel/debug/fail_function/"
+#define FAIL_PAGE_ALLOC	"/sys/kernel/debug/fail_page_alloc/"
 #define ORDER		4	/* where one order is as good as another */
 #define GROUP		16UL	/* pages of such a folio */
 #define RACE_MS		3000
@@ -1385,6 +1385,220 @@ VSWAP_TEST(order, readahead_old)
 }
 
 /*
+ * Pages that are on the disk, of which a fault is to find neighbours in the swap
+ * cache, up to date: those less than a window away from it.
+ */
+#define AROUND		64	/* pages of the mapping */
+#define ASKED		48	/* the one that is asked for */
+#define WINDOW		8	/* with a page-cluster of 3 */
+
+static struct region *on_disk(struct __test_metadata *_metadata, struct env *env)
+{
+	struct region *r;
+
+	if (!use_device(_metadata, env, "VSWAP_TEST_DISK"))
+		return NULL;
+	ASSERT_EQ(0, write_str("/proc/sys/vm/page-cluster", "3"));
+	forbid_zswap(_metadata);
+	r = map_region(_metadata, AROUND, AROUND, -1);
+	fill(r, 0, AROUND, MIXED);
+	return r;
+}
+
+/* The first page is asked for, which makes a window; then all others are read. */
+static void read_around(struct __test_metadata *_metadata, struct env *env,
+			struct region *r)
+{
+	empty_swap_cache(_metadata);
+	mark_counters(env);
+	touch(r, 0);
+	ASSERT_EQ(0, madvise(r->addr, AROUND * psize(), MADV_WILLNEED));
+	ASSERT_TRUE(WAIT_FOR(read_key("/proc/vmstat", "pswpin") - env->last[PSWPIN] ==
+			     AROUND));
+	/* what has been read may be locked still */
+	sleep_ms(100);
+	EXPECT_EQ(0, count_present(r, WINDOW, AROUND - WINDOW));
+}
+
+/* Is page @nr the one that was asked for, or one that came with it? */
+static bool is_around(size_t nr)
+{
+	return nr > ASKED - WINDOW && nr < ASKED + WINDOW;
+}
+
+/* Pages that are there but for the first window: only those around */
+static void expect_around(struct __test_metadata *_metadata, const struct region *r)
+{
+	size_t i;
+
+	for (i = WINDOW; i < AROUND; i++) {
+		EXPECT_EQ(is_around(i), !!(pagemap_of(page_addr(r, i)) & PM_PRESENT)) {
+			TH_LOG("page %zu", i);
+		}
+	}
+	/* the two that were asked for */
+	EXPECT_EQ(2, referenced(r));
+}
+
+/* Neighbours keep their soft-dirty bits, and are watched if they have none. */
+VSWAP_TEST(order, around_soft_dirty)
+{
+	struct region *r;
+	size_t i;
+
+	if (!need(_metadata, softdirty_supported(), "CONFIG_MEM_SOFT_DIRTY"))
+		return;
+	r = on_disk(_metadata, &self->env);
+	if (!r)
+		return;
+	clear_softdirty();
+	for (i = 1; i < AROUND; i += 2)
+		fill(r, i, 1, MIXED);
+	PAGEOUT(r, 0, AROUND);
+	read_around(_metadata, &self->env, r);
+	for (i = 0; i < AROUND; i++)
+		EXPECT_EQ(i % 2, !!(pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY));
+	touch(r, ASKED);
+	expect_around(_metadata, r);
+	for (i = 0; i < AROUND; i++) {
+		EXPECT_EQ(i % 2, !!(pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY)) {
+			TH_LOG("page %zu", i);
+		}
+	}
+	EXPECT_DATA(r, ASKED - WINDOW + 1, 2 * WINDOW - 1);
+	/* a write to one that was clean is seen */
+	fill(r, ASKED + 2, 1, MIXED);
+	for (i = 0; i < AROUND; i++) {
+		EXPECT_EQ(i % 2 || i == ASKED + 2,
+			  !!(pagemap_of(page_addr(r, i)) & PM_SOFT_DIRTY)) {
+			TH_LOG("page %zu", i);
+		}
+	}
+	EXPECT_DATA(r, 0, AROUND);
+	unmap_region(r);
+}
+
+/* Neighbours that a child has a share in are not written to in place. */
+VSWAP_TEST(order, around_forked)
+{
+	struct region *r = on_disk(_metadata, &self->env);
+	struct gate gate;
+	pid_t pid;
+
+	if (!r)
+		return;
+	PAGEOUT(r, 0, AROUND);
+	ASSERT_EQ(0, gate_make(&gate));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		gate_wait(&gate);
+		EXPECT_DATA(r, 0, AROUND);
+		fill(r, 0, AROUND, MIXED);
+		EXPECT_DATA(r, 0, AROUND);
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	read_around(_metadata, &self->env, r);
+	touch(r, ASKED);
+	expect_around(_metadata, r);
+	EXPECT_DATA(r, ASKED - WINDOW + 1, 2 * WINDOW - 1);
+	/* zero pages tell it from all that the child may write */
+	fill(r, ASKED - WINDOW + 1, WINDOW, ZEROED);
+	EXPECT_DATA(r, ASKED - WINDOW + 1, 2 * WINDOW - 1);
+	gate_open(&gate);
+	EXPECT_EXIT(pid);
+	EXPECT_DATA(r, 0, AROUND);
+	unmap_region(r);
+}
+
+/* The entries that nobody shares are written to without a copy. */
+VSWAP_TEST(order, around_exclusive)
+{
+	struct region *r = on_disk(_metadata, &self->env);
+	uint64_t pfn[AROUND];
+	size_t i;
+
+	if (!r)
+		return;
+	PAGEOUT(r, 0, AROUND);
+	read_around(_metadata, &self->env, r);
+	touch(r, ASKED);
+	expect_around(_metadata, r);
+	for (i = ASKED - WINDOW + 1; i < ASKED + WINDOW; i++)
+		pfn[i] = PAGEMAP_PFN(pagemap_of(page_addr(r, i)));
+	EXPECT_DATA(r, ASKED - WINDOW + 1, 2 * WINDOW - 1);
+	fill(r, ASKED - WINDOW + 1, 2 * WINDOW - 1, MIXED);
+	for (i = ASKED - WINDOW + 1; i < ASKED + WINDOW; i++)
+		EXPECT_EQ(pfn[i], PAGEMAP_PFN(pagemap_of(page_addr(r, i))));
+	EXPECT_DATA(r, 0, AROUND);
+	unmap_region(r);
+}
+
+/* What is locked on fault is left to its own fault. */
+VSWAP_TEST(order, around_locked)
+{
+	struct region *r = on_disk(_metadata, &self->env);
+	long locked;
+
+	if (!r)
+		return;
+	PAGEOUT(r, 0, AROUND);
+	ASSERT_EQ(0, mlock2(r->addr, AROUND * psize(), MLOCK_ONFAULT));
+	read_around(_metadata, &self->env, r);
+	touch(r, ASKED);
+	EXPECT_EQ(2, count_present(r, 0, AROUND));
+	EXPECT_EQ(2, referenced(r));
+	EXPECT_DATA(r, 0, AROUND);
+	/* reclaim finds that they are locked, and leaves them */
+	locked = cg_stat("main", "unevictable") + AROUND * (long)psize();
+	EXPECT_TRUE(WAIT_FOR((cg_reclaim("main", "1M"),
+			      cg_stat("main", "unevictable") == locked)));
+	EXPECT_EQ(AROUND, count_present(r, 0, AROUND));
+	EXPECT_DATA(r, 0, AROUND);
+	unmap_region(r);
+}
+
+/* Nor is what a user watches mapped before it is asked for. */
+VSWAP_TEST(order, around_uffd_wp)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct region *r;
+	size_t i;
+	int fd;
+
+	fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (!need(_metadata, fd >= 0, "CONFIG_USERFAULTFD"))
+		return;
+	r = on_disk(_metadata, &self->env);
+	if (!r)
+		return;
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_API, &api));
+	reg.range.start = (uintptr_t)r->addr;
+	reg.range.len = AROUND * psize();
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_REGISTER, &reg));
+	for (i = 1; i < AROUND; i += 2) {
+		wp.range.start = (uintptr_t)page_addr(r, i);
+		wp.range.len = psize();
+		ASSERT_EQ(0, ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
+	}
+	PAGEOUT(r, 0, AROUND);
+	read_around(_metadata, &self->env, r);
+	touch(r, ASKED);
+	EXPECT_EQ(2, count_present(r, 0, AROUND));
+	EXPECT_EQ(2, referenced(r));
+	for (i = 0; i < AROUND; i++)
+		EXPECT_EQ(i % 2, !!(pagemap_of(page_addr(r, i)) & PM_UFFD_WP));
+	EXPECT_DATA(r, 0, AROUND);
+	for (i = 0; i < AROUND; i++)
+		EXPECT_EQ(i % 2, !!(pagemap_of(page_addr(r, i)) & PM_UFFD_WP));
+	close(fd);
+	unmap_region(r);
+}
+
+/*
  * The tracepoint says which order was wanted, which one was taken, and why.
  */
 static bool traced(const char *want)
@@ -1448,42 +1662,7 @@ VSWAP_TEST(order, tracepoint)
 	unmap_region(r);
 }
 
-/*
- * One bad page hurts one page. The kernel is told to fail the decompression of
- * pages: first of one in the middle, then of the first one, twice.
- */
-static int fail_decompress(const char *interval, const char *times)
-{
-	if (write_str(FAIL_FUNCTION "inject", "zswap_decompress") ||
-	    write_str(FAIL_FUNCTION "zswap_decompress/retval", "0xfffffffffffffffb") ||
-	    write_str(FAIL_FUNCTION "verbose", "0") ||
-	    write_str(FAIL_FUNCTION "interval", interval) ||
-	    write_str(FAIL_FUNCTION "times", times) ||
-	    write_str(FAIL_FUNCTION "probability", "100"))
-		return -1;
-	return 0;
-}
-
-static void succeed_decompress(void)
-{
-	write_str(FAIL_FUNCTION "probability", "0");
-	write_str(FAIL_FUNCTION "inject", "");
-}
-
-/* In a child: does the page come, or a signal? Returns the signal. */
-static int touch_in_child(struct region *r, size_t nr)
-{
-	pid_t pid = fork();
-	int status = 0;
-
-	if (!pid) {
-		signal(SIGBUS, SIG_DFL);
-		_exit(count_wrong(r, nr, 1));
-	}
-	waitpid(pid, &status, 0);
-	return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
-}
-
+/* One bad page hurts one page. */
 VSWAP_TEST(order, bad_page)
 {
 	struct size_stat was;
@@ -1508,6 +1687,9 @@ VSWAP_TEST(order, bad_page)
 	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
 	EXPECT_EQ(1, count_present(r, 0, GROUP));
 	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_COUNTERS([ZSWPIN] = GROUP - 1, [USED] = 1 - GROUP,
+			[ZSWAPPED] = 1 - GROUP);
+	EXPECT_STAT((long)GROUP, "main", "zswpin");
 
 	/* the page that was asked for: it is lost, and no other one */
 	PAGEOUT(r, 0, GROUP);
@@ -1519,10 +1701,166 @@ VSWAP_TEST(order, bad_page)
 	EXPECT_DATA(r, 1, GROUP - 1);
 	/* and stays so, as long as the swap cache has what could not be read */
 	EXPECT_EQ(SIGBUS, touch_in_child(r, 0));
+	EXPECT_STAT((long)(2 * GROUP) - 1, "main", "zswpin");
 	unmap_region(r);
 }
 
-/* Folios that were taken back, since the page table had changed meanwhile */
+/*
+ * The same with zero pages between those in zswap. Pages that were good before a
+ * bad one was met are not counted, since they did not come.
+ */
+VSWAP_TEST(order, bad_page_mixed)
+{
+	long in_zswap = GROUP - (GROUP + 2) / 3, zero = (GROUP + 2) / 3;
+	long now[NR_COUNTERS];
+	struct size_stat was;
+	struct region *r;
+	size_t i;
+
+	if (!need(_metadata, !access(FAIL_FUNCTION "inject", F_OK),
+		  "CONFIG_FAIL_FUNCTION"))
+		return;
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r)
+		return;
+	/* the fifth page in zswap, which is behind three zero pages */
+	fill_mixed(_metadata, r, ORDER);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, fail_decompress("5", "1"));
+	EXPECT_DATA(r, 2, 1);
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
+	EXPECT_STAT(1, "main", "zswpin");
+	EXPECT_STAT(0, "main", "swpin_zero");
+	EXPECT_EQ(1, count_present(r, 0, GROUP));
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_COUNTERS([ZSWPIN] = in_zswap - 1, [SWPIN_ZERO] = zero,
+			[USED] = 1 - (long)GROUP, [ZERO] = -zero,
+			[ZSWAPPED] = 1 - in_zswap);
+	EXPECT_STAT(in_zswap, "main", "zswpin");
+	EXPECT_STAT(zero, "main", "swpin_zero");
+
+	/* the last one, when a zero page was asked for */
+	fill_mixed(_metadata, r, ORDER);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, fail_decompress("10", "1"));
+	EXPECT_DATA(r, 3, 1);
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([SWPIN_ZERO] = 1, [USED] = -1, [ZERO] = -1);
+	EXPECT_DATA(r, 0, GROUP);
+
+	/* the one that was asked for: it is lost, and no other one */
+	fill_mixed(_metadata, r, ORDER);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, fail_decompress("5", "2"));
+	EXPECT_EQ(SIGBUS, touch_in_child(r, 7));
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	read_counters(now);
+	EXPECT_EQ(self->env.last[ZSWPIN], now[ZSWPIN]);
+	EXPECT_EQ(self->env.last[SWPIN_ZERO], now[SWPIN_ZERO]);
+	for (i = 0; i < GROUP; i++)
+		EXPECT_EQ(i == 7 ? SIGBUS : 0, touch_in_child(r, i));
+	EXPECT_DATA(r, 0, 7);
+	EXPECT_DATA(r, 8, GROUP - 8);
+	EXPECT_EQ(SIGBUS, touch_in_child(r, 7));
+	read_counters(now);
+	EXPECT_EQ(self->env.last[ZSWPIN] + in_zswap - 1, now[ZSWPIN]);
+	EXPECT_EQ(self->env.last[SWPIN_ZERO] + zero, now[SWPIN_ZERO]);
+	unmap_region(r);
+}
+
+static long file_pages(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -1 : st.st_blocks * 512L / (long)psize();
+}
+
+static void punch(struct __test_metadata *_metadata, int fd, size_t first, size_t nr)
+{
+	ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       first * psize(), nr * psize()));
+}
+
+/* The same for a file in memory, which loses one page of its contents */
+VSWAP_TEST(order, bad_page_shmem)
+{
+	long others = GROUP - 1;
+	struct size_stat was;
+	struct region *r;
+	size_t i;
+	int fd;
+
+	if (!need(_metadata, !access(FAIL_FUNCTION "inject", F_OK),
+		  "CONFIG_FAIL_FUNCTION") ||
+	    !need_large(_metadata, ORDER, "shmem_enabled") ||
+	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+		return;
+	fd = make_memfd(_metadata, GROUP);
+	r = map_region(_metadata, GROUP, GROUP, fd);
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	fill(r, 0, GROUP, MIXED);
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, pageout(r, 0, GROUP));
+	EXPECT_SIZE(ORDER, &was, .zswpout = 1);
+	EXPECT_COUNTERS([ZSWPOUT] = GROUP, [USED] = GROUP, [ZSWAPPED] = GROUP);
+	/* the tenth page of the group: another one was asked for, and comes */
+	ASSERT_EQ(0, fail_decompress("10", "1"));
+	EXPECT_DATA(r, 2, 1);
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
+	EXPECT_EQ(1, count_present(r, 0, GROUP));
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_COUNTERS([ZSWPIN] = others, [USED] = -others, [ZSWAPPED] = -others);
+	EXPECT_EQ((long)GROUP, file_pages(fd));
+	unmap_region(r);
+	close(fd);
+
+	/* the page that was asked for */
+	fd = make_memfd(_metadata, GROUP);
+	r = map_region(_metadata, GROUP, GROUP, fd);
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	fill(r, 0, GROUP, MIXED);
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	ASSERT_EQ(0, pageout(r, 0, GROUP));
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	/* the sixth one in the group, and then alone */
+	ASSERT_EQ(0, fail_decompress("6", "2"));
+	EXPECT_EQ(SIGBUS, touch_in_child(r, 5));
+	succeed_decompress();
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	/* its slot is given back, since nobody can use it */
+	EXPECT_COUNTERS([USED] = -1, [ZSWAPPED] = -1);
+	for (i = 0; i < GROUP; i++)
+		EXPECT_EQ(i == 5 ? SIGBUS : 0, touch_in_child(r, i));
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_COUNTERS([ZSWPIN] = others, [USED] = -others, [ZSWAPPED] = -others);
+	EXPECT_DATA(r, 0, 5);
+	EXPECT_DATA(r, 6, GROUP - 6);
+	/* until something new takes its place */
+	punch(_metadata, fd, 5, 1);
+	EXPECT_EQ(others, file_pages(fd));
+	forget(r, 5, 1);
+	EXPECT_DATA(r, 0, GROUP);
+	EXPECT_EQ((long)GROUP, file_pages(fd));
+	EXPECT_COUNTERS();
+	unmap_region(r);
+	close(fd);
+}
+
+/* Folios that were taken back, since what they were for had changed meanwhile */
 static long folios_dropped(void)
 {
 	FILE *trace = fopen(TRACING "trace", "r");
@@ -1532,7 +1870,7 @@ static long folios_dropped(void)
 	if (!trace)
 		return -1;
 	while (fgets(line, sizeof(line), trace))
-		nr += !!strstr(line, "page table has changed");
+		nr += !!strstr(line, "changed meanwhile");
 	fclose(trace);
 	return nr;
 }
@@ -1583,16 +1921,225 @@ VSWAP_TEST(order, dropped)
 	unmap_region(r);
 }
 
+/* How many bytes of the first page are neither as they were nor in a hole? */
+static void *hole_reader(void *arg)
+{
+	uint64_t buf[(64 << 10) / sizeof(uint64_t)];
+	const char *want = (const char *)buf;
+	struct region *r = arg;
+	size_t wrong = 0, i;
+	char c;
+
+	make_page(buf, r, 0);
+	for (i = 0; i < psize(); i++) {
+		c = FORCE_READ(r->addr[i]);
+		wrong += c && c != want[i];
+	}
+	return (void *)wrong;
+}
+
+/* A hole is punched in a file while a large folio is read that belongs there. */
+VSWAP_TEST(order, shmem_dropped)
+{
+	int order = pmd_order() - 1, tries, fd;
+	size_t nr = 1UL << order;
+	struct size_stat was;
+	struct region *r;
+	pthread_t thread;
+	void *wrong;
+
+	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING") ||
+	    !need_large(_metadata, order, "shmem_enabled") ||
+	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+		return;
+	fd = make_memfd(_metadata, 2 * nr);
+	r = map_region(_metadata, 2 * nr, nr, fd);
+	ASSERT_EQ(0, madvise(r->addr, 2 * nr * psize(), MADV_SEQUENTIAL));
+	fclose(fopen(TRACING "trace", "w"));
+	ASSERT_EQ(0, write_str(TRACING "tracing_on", "1"));
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "1"));
+	unpin();
+	for (tries = 0; tries < 600 && folios_dropped() < 3; tries++) {
+		/* two large folios, of which the file has one entry each */
+		punch(_metadata, fd, 0, 2 * nr);
+		EXPECT_EQ(0, file_pages(fd));
+		fill(r, 0, 2 * nr, MIXED);
+		read_size(order, &was);
+		ASSERT_EQ(0, pageout(r, 0, 2 * nr));
+		EXPECT_SIZE(order, &was, .zswpout = 2);
+		EXPECT_EQ(self->env.start[USED] + (long)(2 * nr), used());
+		ASSERT_EQ(0, pthread_create(&thread, NULL, hole_reader, r));
+		usleep(tries / 2 % 20 * 300);
+		/* all of the first one, or a half of each: the halves are read first */
+		punch(_metadata, fd, tries % 2 * nr / 2, nr);
+		ASSERT_EQ(0, pthread_join(thread, &wrong));
+		EXPECT_EQ(NULL, wrong);
+		forget(r, tries % 2 * nr / 2, nr);
+		EXPECT_DATA(r, 0, 2 * nr);
+		EXPECT_EQ((long)(2 * nr), file_pages(fd));
+		/* none of it is out any more, and none is in two places */
+		EXPECT_EQ(self->env.start[USED], used());
+		EXPECT_EQ(self->env.stored, stored_pages());
+	}
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "0"));
+	EXPECT_LE(3, folios_dropped());
+	TH_LOG("%ld folios dropped in %d tries", folios_dropped(), tries);
+	unmap_region(r);
+	close(fd);
+}
+
+static bool trace_on(struct __test_metadata *_metadata)
+{
+	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING"))
+		return false;
+	ASSERT_EQ(0, write_str(TRACING "tracing_on", "1"));
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "1"));
+	return true;
+}
+
+static void trace_off(struct __test_metadata *_metadata)
+{
+	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "0"));
+}
+
+/* A slot that is in the swap cache already is not in one place with the others. */
+VSWAP_TEST(order, tracepoint_backing)
+{
+	struct size_stat was4, was3;
+	struct region *r;
+
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r || !need_large(_metadata, 3, "enabled") || !trace_on(_metadata))
+		return;
+	fill(r, 0, GROUP, MIXED);
+	PAGEOUT(r, 0, GROUP);
+	/* of the whole, a child reads a page, small as memory is for it */
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_RANDOM));
+	EXPECT_EQ(0, touch_in_child(r, 13));
+	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	read_size(4, &was4);
+	read_size(3, &was3);
+	/* the half without it comes */
+	expect_trace(_metadata, r, 2, "wanted=4 taken=3 why=not in one place");
+	EXPECT_SIZE(4, &was4, .zswpin_fallback = 1);
+	EXPECT_SIZE(3, &was3, .zswpin = 1);
+	/* and of the half with it, what was asked for */
+	expect_trace(_metadata, r, 8, "wanted=3 taken=0 why=not in one place");
+	EXPECT_SIZE(4, &was4);
+	EXPECT_SIZE(3, &was3, .zswpin_fallback = 1);
+	trace_off(_metadata);
+	EXPECT_DATA(r, 0, GROUP);
+	unmap_region(r);
+}
+
+/* There is no memory for a large folio. */
+VSWAP_TEST(order, tracepoint_memory)
+{
+	struct size_stat was;
+	struct region *r;
+
+	if (!need(_metadata, !access(FAIL_PAGE_ALLOC "probability", F_OK),
+		  "CONFIG_FAIL_PAGE_ALLOC"))
+		return;
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r || !trace_on(_metadata))
+		return;
+	fill(r, 0, GROUP, MIXED);
+	PAGEOUT(r, 0, GROUP);
+	read_size(ORDER, &was);
+	mark_counters(&self->env);
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "verbose", "0"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "task-filter", "Y"));
+	ASSERT_EQ(0, write_str("/proc/self/make-it-fail", "1"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N"));
+	ASSERT_EQ(0, write_long(FAIL_PAGE_ALLOC "min-order", ORDER));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "interval", "1"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "times", "-1"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "100"));
+	touch(r, 3);
+	EXPECT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "0"));
+	EXPECT_EQ(0, write_str("/proc/self/make-it-fail", "0"));
+	EXPECT_TRUE(traced("wanted=4 taken=0 why=no memory"));
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
+	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
+	EXPECT_EQ(1, count_present(r, 0, GROUP));
+	trace_off(_metadata);
+	EXPECT_DATA(r, 0, GROUP);
+	unmap_region(r);
+}
+
+VSWAP_TEST(order, tracepoint_bad_page)
+{
+	struct region *r;
+
+	if (!need(_metadata, !access(FAIL_FUNCTION "inject", F_OK),
+		  "CONFIG_FAIL_FUNCTION"))
+		return;
+	r = large_region(_metadata, GROUP, ORDER);
+	if (!r || !trace_on(_metadata))
+		return;
+	fill(r, 0, GROUP, MIXED);
+	PAGEOUT(r, 0, GROUP);
+	ASSERT_EQ(0, fail_decompress("10", "1"));
+	expect_trace(_metadata, r, 2, "wanted=4 taken=0 why=bad page");
+	succeed_decompress();
+	trace_off(_metadata);
+	EXPECT_DATA(r, 0, GROUP);
+	unmap_region(r);
+}
+
+/* What is told of files in memory */
+VSWAP_TEST(order, tracepoint_shmem)
+{
+	size_t nr = 4 * GROUP;
+	struct size_stat was;
+	struct region *r;
+	char max[32];
+	int fd;
+
+	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
+	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
+	    !trace_on(_metadata))
+		return;
+	fd = make_memfd(_metadata, nr);
+	r = map_region(_metadata, nr, GROUP, fd);
+	fill(r, 0, nr, MIXED);
+	ASSERT_EQ(0, pageout(r, 0, nr));
+	read_size(ORDER, &was);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_RANDOM));
+	expect_trace(_metadata, r, 0, "wanted=4 taken=0 why=random access advised");
+	EXPECT_SIZE(ORDER, &was);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_NORMAL));
+	expect_trace(_metadata, r, 2 * GROUP, "wanted=4 taken=0 why=neighbours not in use");
+	EXPECT_SIZE(ORDER, &was);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+	expect_trace(_metadata, r, GROUP, "wanted=4 taken=4 why=whole");
+	EXPECT_SIZE(ORDER, &was, .zswpin = 1);
+	snprintf(max, sizeof(max), "%ld",
+		 cg_long("main", "memory.current") + (long)(40 * psize()));
+	ASSERT_EQ(0, cg_write("main", "memory.max", max));
+	expect_trace(_metadata, r, 3 * GROUP, "wanted=4 taken=0 why=cgroup near its limit");
+	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1, .charge = 1);
+	ASSERT_EQ(0, cg_write("main", "memory.max", "max"));
+	trace_off(_metadata);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	close(fd);
+}
+
 /*
  * Races: the page tables change between the moment a range is read and the
  * moment it is mapped. No page is lost, nobody loops, and nothing is left.
  */
 struct racers {
 	struct region *r;
+	int fd;
 	const char *dev;
 	atomic_int stop;
 	atomic_int wrong;
 	atomic_int switched;
+	atomic_int punched;
 };
 
 static void *reader(void *arg)
@@ -1635,6 +2182,33 @@ static void *discarder(void *arg)
 		madvise(page, GROUP / 2 * psize(), MADV_DONTNEED);
 		if (next_random(&x) % 4)
 			memset(page, 0x77, GROUP / 2 * psize());
+	}
+	return NULL;
+}
+
+/* Holes in a file: first a half of a group, then all of it, which becomes new */
+static void *puncher(void *arg)
+{
+	struct racers *race = arg;
+	size_t half = race->r->nr / 2, nr;
+	uint64_t x = (uintptr_t)&x;
+	char *page;
+
+	while (!atomic_load(&race->stop)) {
+		nr = half + next_random(&x) % half / GROUP * GROUP;
+		page = page_addr(race->r, nr);
+		if (next_random(&x) % 2 &&
+		    fallocate(race->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (nr + GROUP / 2) * psize(), GROUP / 2 * psize()))
+			atomic_fetch_add(&race->wrong, 1);
+		if (fallocate(race->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      nr * psize(), GROUP * psize()))
+			atomic_fetch_add(&race->wrong, 1);
+		if (next_random(&x) % 4) {
+			memset(page, 0x77, GROUP * psize());
+			atomic_fetch_add(&race->punched, 1);
+			sleep_ms(next_random(&x) % 8);
+		}
 	}
 	return NULL;
 }
@@ -1692,20 +2266,30 @@ static bool raced(struct env *env, struct racers *race, struct size_stat *was)
 	if (env->dev && (atomic_load(&race->switched) < 3 ||
 			 read_key("/proc/vmstat", "zswpwb") == env->last[ZSWPWB]))
 		return false;
-	return true;
+	return race->fd < 0 || atomic_load(&race->punched) >= 20;
 }
 
-static void run_races(struct __test_metadata *_metadata, struct env *env)
+static void run_races(struct __test_metadata *_metadata, struct env *env, bool shmem)
 {
-	void *(*fn[])(void *) = { reader, reader, discarder, forker, switcher };
+	void *(*fn[])(void *) = { reader, reader, shmem ? puncher : discarder, forker,
+				  switcher };
 	size_t nr = 8 * GROUP, i, nr_fn = env->dev ? 5 : 4;
-	struct racers race = { .dev = env->dev };
+	struct racers race = { .dev = env->dev, .fd = -1 };
 	pthread_t threads[ARRAY_SIZE(fn)];
 	struct size_stat was;
 	struct region *cold;
 	long end;
 
-	race.r = large_region(_metadata, nr, ORDER);
+	if (shmem) {
+		if (!need_large(_metadata, ORDER, "shmem_enabled") ||
+		    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+			return;
+		race.fd = make_memfd(_metadata, nr);
+		race.r = map_region(_metadata, nr, GROUP, race.fd);
+		ASSERT_EQ(0, madvise(race.r->addr, nr * psize(), MADV_SEQUENTIAL));
+	} else {
+		race.r = large_region(_metadata, nr, ORDER);
+	}
 	if (!race.r)
 		return;
 	/* Nobody reads these: there is always something to write back. */
@@ -1741,11 +2325,19 @@ static void run_races(struct __test_metadata *_metadata, struct env *env)
 	}
 	unmap_region(cold);
 	unmap_region(race.r);
+	if (shmem)
+		close(race.fd);
 }
 
 VSWAP_TEST(order, races)
 {
-	run_races(_metadata, &self->env);
+	run_races(_metadata, &self->env, false);
+}
+
+/* The same with a file, in which holes are punched */
+VSWAP_TEST(order, shmem_races)
+{
+	run_races(_metadata, &self->env, true);
 }
 
 /* The same with a device that goes and comes, and is written back to */
@@ -1755,27 +2347,10 @@ VSWAP_TEST(device, races)
 	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
 		  "CONFIG_SHRINKER_DEBUG"))
 		return;
-	run_races(_metadata, &self->env);
-}
-
-static pid_t main_pid;
-
-static void at_exit(void)
-{
-	if (getpid() != main_pid)
-		return;
-	remove_cgroups();
-	restore_settings();
+	run_races(_metadata, &self->env, false);
 }
 
 int main(int argc, char **argv)
 {
-	main_pid = getpid();
-	read_config();
-	if (!geteuid()) {
-		find_cgroup2();
-		save_settings();
-		atexit(at_exit);
-	}
-	return test_harness_run(argc, argv);
+	return run_tests(argc, argv);
 }

@@ -3604,24 +3604,7 @@ VSWAP_TEST(device, drain)
 	close(fd);
 }
 
-static pid_t main_pid;
-
-static void at_exit(void)
-{
-	if (getpid() != main_pid)
-		return;
-	remove_cgroups();
-	restore_settings();
-}
-
 int main(int argc, char **argv)
 {
-	main_pid = getpid();
-	read_config();
-	if (!geteuid()) {
-		find_cgroup2();
-		save_settings();
-		atexit(at_exit);
-	}
-	return test_harness_run(argc, argv);
+	return run_tests(argc, argv);
 }

@@ -11,6 +11,7 @@
 #include <glob.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,8 @@
 #define ZSWAP_DEBUG	"/sys/kernel/debug/zswap/"
 #define THP		"/sys/kernel/mm/transparent_hugepage/"
 #define KSM		"/sys/kernel/mm/ksm/"
+#define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
+#define FAIL_FUNCTION	"/sys/kernel/debug/fail_function/"
 
 #define TIMEOUT		600	/* seconds for a test on a slow machine */
 #define SMALL		32	/* pages, where the number does not matter */
@@ -124,7 +127,7 @@ static inline long read_key(const char *path, const char *key)
 /* What the tests change. Saved once, put back after each test. */
 struct setting {
 	char path[128];
-	char val[64];
+	char val[136];		/* a core_pattern is the longest */
 };
 
 static struct setting settings[128];
@@ -143,7 +146,7 @@ static inline void save_setting(const char *path)
 	if (to)
 		*to = '\0';
 	snprintf(s->path, sizeof(s->path), "%s", path);
-	snprintf(s->val, sizeof(s->val), "%.60s", to ? from + 1 : buf);
+	snprintf(s->val, sizeof(s->val), "%.130s", to ? from + 1 : buf);
 	nr_settings++;
 }
 
@@ -166,6 +169,7 @@ static inline void save_settings(void)
 		"/proc/sys/vm/overcommit_memory",
 		"/proc/sys/vm/swappiness",
 		"/proc/sys/vm/page-cluster",
+		CORE_PATTERN,
 	};
 	static const char * const globs[] = {
 		THP "hugepages-*/enabled",
@@ -983,6 +987,13 @@ static inline void forbid_zswap(struct __test_metadata *_metadata)
 	ASSERT_EQ(0, cg_write("main", "memory.zswap.max", "0"));
 }
 
+static inline bool swap_cache_empty(void)
+{
+	/* the statistics of the cgroup may be old: add up those of the machine */
+	return !write_str("/proc/sys/vm/stat_refresh", "1") &&
+	       !meminfo_kb("SwapCached") && !cg_stat("main", "swapcached");
+}
+
 /* What has been written is to be read again, and not found in the swap cache. */
 static inline void empty_swap_cache(struct __test_metadata *_metadata)
 {
@@ -994,7 +1005,7 @@ static inline void empty_swap_cache(struct __test_metadata *_metadata)
 		sleep_ms(20);
 	}
 	EXPECT_TRUE(WAIT_FOR((cg_reclaim("main", "4K"),
-			      !cg_stat("main", "swapcached"))));
+			      swap_cache_empty())));
 }
 
 /* Have the shrinker of zswap look at @nr entries of the test on each node. */
@@ -1067,6 +1078,64 @@ static inline int make_memfd(struct __test_metadata *_metadata, size_t nr)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, nr * psize()));
 	return fd;
+}
+
+/* Of the pages that are decompressed, fail @times from the @nth one on. */
+static inline int fail_decompress(const char *nth, const char *times)
+{
+	if (write_str(FAIL_FUNCTION "inject", "zswap_decompress") ||
+	    write_str(FAIL_FUNCTION "zswap_decompress/retval", "0xfffffffffffffffb") ||
+	    write_str(FAIL_FUNCTION "verbose", "0") ||
+	    write_str(FAIL_FUNCTION "interval", "1") ||
+	    write_str(FAIL_FUNCTION "space", nth) ||
+	    write_str(FAIL_FUNCTION "times", times) ||
+	    write_str(FAIL_FUNCTION "probability", "100"))
+		return -1;
+	return 0;
+}
+
+static inline void succeed_decompress(void)
+{
+	write_str(FAIL_FUNCTION "probability", "0");
+	write_str(FAIL_FUNCTION "inject", "");
+}
+
+/* In a child: 0 if the page comes and is right, the signal if one comes instead */
+static inline int touch_in_child(const struct region *r, size_t nr)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		signal(SIGBUS, SIG_DFL);
+		_exit(!!count_wrong(r, nr, 1));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+static pid_t main_pid;
+
+static inline void at_exit(void)
+{
+	if (getpid() != main_pid)
+		return;
+	remove_cgroups();
+	restore_settings();
+}
+
+/* All that main() does: settings and cgroups are as they were, however it ends. */
+static inline int run_tests(int argc, char **argv)
+{
+	main_pid = getpid();
+	read_config();
+	if (!geteuid()) {
+		find_cgroup2();
+		save_settings();
+		atexit(at_exit);
+	}
+	return test_harness_run(argc, argv);
 }
 
 #endif /* _VSWAP_TEST_H */
