@@ -135,6 +135,21 @@ static struct region *large_region(struct __test_metadata *_metadata, size_t nr,
 	return r;
 }
 
+/* The same of a file in memory, @fd. */
+static struct region *large_file_region(struct __test_metadata *_metadata, size_t nr,
+					int order, int *fd)
+{
+	struct region *r;
+
+	if (!need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
+	    !need_large(_metadata, order, "shmem_enabled"))
+		return NULL;
+	*fd = make_memfd(_metadata, nr);
+	r = map_region(_metadata, nr, 1UL << order, *fd);
+	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+	return r;
+}
+
 /* Devices next to zswap must make no difference. */
 static bool use_device(struct __test_metadata *_metadata, struct env *env,
 		       const char *variable)
@@ -342,14 +357,11 @@ VSWAP_TEST(where, shmem)
 	struct region *r;
 	int fd;
 
-	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
-	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
-		return;
 	if (!use_device(_metadata, &self->env, variant->device))
 		return;
-	fd = make_memfd(_metadata, nr);
-	r = map_region(_metadata, nr, GROUP, fd);
-	ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
+	r = large_file_region(_metadata, nr, ORDER, &fd);
+	if (!r)
+		return;
 	fill(r, 0, nr, MIXED);
 	EXPECT_EQ(64, count_groups(r, 0, nr, ORDER));
 	read_size(ORDER, &was);
@@ -694,16 +706,14 @@ VSWAP_TEST(device, shmem_written_back)
 	struct region *r;
 	int fd;
 
-	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
-	    !need_large(_metadata, 3, "shmem_enabled") ||
-	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
+	if (!need_large(_metadata, 3, "shmem_enabled") ||
 	    !need(_metadata, !access("/sys/kernel/debug/shrinker", F_OK),
 		  "CONFIG_SHRINKER_DEBUG") ||
 	    !use_device(_metadata, &self->env, variant->device))
 		return;
-	fd = make_memfd(_metadata, GROUP);
-	r = map_region(_metadata, GROUP, GROUP, fd);
-	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	r = large_file_region(_metadata, GROUP, ORDER, &fd);
+	if (!r)
+		return;
 	fill(r, 0, GROUP, MIXED);
 	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
 	ASSERT_EQ(0, pageout(r, 0, GROUP));
@@ -1150,11 +1160,9 @@ VSWAP_TEST(order, shmem_every_order)
 		if (!have_mthp(order, "shmem_enabled"))
 			continue;
 		orders++;
-		if (!need_large(_metadata, order, "shmem_enabled"))
+		r = large_file_region(_metadata, nr, order, &fd);
+		if (!r)
 			return;
-		fd = make_memfd(_metadata, nr);
-		r = map_region(_metadata, nr, 1UL << order, fd);
-		ASSERT_EQ(0, madvise(r->addr, nr * psize(), MADV_SEQUENTIAL));
 		fill(r, 0, nr / 2, MIXED);
 		fill(r, nr / 2, nr / 2, ZEROED);
 		EXPECT_EQ(4, count_groups(r, 0, nr, order)) {
@@ -1799,13 +1807,11 @@ VSWAP_TEST(order, bad_page_shmem)
 	int fd;
 
 	if (!need(_metadata, !access(FAIL_FUNCTION "inject", F_OK),
-		  "CONFIG_FAIL_FUNCTION") ||
-	    !need_large(_metadata, ORDER, "shmem_enabled") ||
-	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+		  "CONFIG_FAIL_FUNCTION"))
 		return;
-	fd = make_memfd(_metadata, GROUP);
-	r = map_region(_metadata, GROUP, GROUP, fd);
-	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	r = large_file_region(_metadata, GROUP, ORDER, &fd);
+	if (!r)
+		return;
 	fill(r, 0, GROUP, MIXED);
 	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
 	read_size(ORDER, &was);
@@ -1828,9 +1834,9 @@ VSWAP_TEST(order, bad_page_shmem)
 	close(fd);
 
 	/* the page that was asked for */
-	fd = make_memfd(_metadata, GROUP);
-	r = map_region(_metadata, GROUP, GROUP, fd);
-	ASSERT_EQ(0, madvise(r->addr, GROUP * psize(), MADV_SEQUENTIAL));
+	r = large_file_region(_metadata, GROUP, ORDER, &fd);
+	if (!r)
+		return;
 	fill(r, 0, GROUP, MIXED);
 	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
 	ASSERT_EQ(0, pageout(r, 0, GROUP));
@@ -1948,13 +1954,11 @@ VSWAP_TEST(order, shmem_dropped)
 	pthread_t thread;
 	void *wrong;
 
-	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING") ||
-	    !need_large(_metadata, order, "shmem_enabled") ||
-	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
+	if (!need(_metadata, !access(TRACING "trace", F_OK), "CONFIG_TRACING"))
 		return;
-	fd = make_memfd(_metadata, 2 * nr);
-	r = map_region(_metadata, 2 * nr, nr, fd);
-	ASSERT_EQ(0, madvise(r->addr, 2 * nr * psize(), MADV_SEQUENTIAL));
+	r = large_file_region(_metadata, 2 * nr, order, &fd);
+	if (!r)
+		return;
 	fclose(fopen(TRACING "trace", "w"));
 	ASSERT_EQ(0, write_str(TRACING "tracing_on", "1"));
 	ASSERT_EQ(0, write_str(TRACING "events/swapin/swapin_order/enable", "1"));
@@ -2098,12 +2102,11 @@ VSWAP_TEST(order, tracepoint_shmem)
 	char max[32];
 	int fd;
 
-	if (!need_large(_metadata, ORDER, "shmem_enabled") ||
-	    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM") ||
-	    !trace_on(_metadata))
+	if (!trace_on(_metadata))
 		return;
-	fd = make_memfd(_metadata, nr);
-	r = map_region(_metadata, nr, GROUP, fd);
+	r = large_file_region(_metadata, nr, ORDER, &fd);
+	if (!r)
+		return;
 	fill(r, 0, nr, MIXED);
 	ASSERT_EQ(0, pageout(r, 0, nr));
 	read_size(ORDER, &was);
@@ -2280,16 +2283,8 @@ static void run_races(struct __test_metadata *_metadata, struct env *env, bool s
 	struct region *cold;
 	long end;
 
-	if (shmem) {
-		if (!need_large(_metadata, ORDER, "shmem_enabled") ||
-		    !need(_metadata, !config_off("CONFIG_SHMEM"), "CONFIG_SHMEM"))
-			return;
-		race.fd = make_memfd(_metadata, nr);
-		race.r = map_region(_metadata, nr, GROUP, race.fd);
-		ASSERT_EQ(0, madvise(race.r->addr, nr * psize(), MADV_SEQUENTIAL));
-	} else {
-		race.r = large_region(_metadata, nr, ORDER);
-	}
+	race.r = shmem ? large_file_region(_metadata, nr, ORDER, &race.fd) :
+			 large_region(_metadata, nr, ORDER);
 	if (!race.r)
 		return;
 	/* Nobody reads these: there is always something to write back. */
