@@ -254,7 +254,7 @@ static int vswap_map_page(void)
 	/* Tables are reachable from here alone. */
 	kmemleak_alloc(page_address(page), PAGE_SIZE, 0, GFP_KERNEL);
 
-	vswap_array_pages++;
+	WRITE_ONCE(vswap_array_pages, vswap_array_pages + 1);
 	bytes = vswap_array_pages * PAGE_SIZE;
 	end = min(bytes / sizeof(struct swap_cluster_info), vswap_capacity + 1);
 	vswap_add_clusters(vswap_mapped ? vswap_mapped + 1 : 0, end);
@@ -784,7 +784,11 @@ static int vswap_bind_range(swp_entry_t entry, unsigned int nr, unsigned int *bo
 	return 0;
 }
 
-/* Flags of the device of a PHYS word. What describes a device never goes away. */
+/*
+ * Flags of the device of a PHYS word. The caller holds the lock of the virtual
+ * cluster, or of the folio: a device is not switched off before the word has
+ * changed.
+ */
 static unsigned long vswap_word_flags(unsigned long word)
 {
 	/* SWP_WRITEOK may be old when it comes. The others asked for never change. */
@@ -938,12 +942,16 @@ bool vswap_on_device(swp_entry_t entry)
  */
 unsigned long __vswap_device_flags(swp_entry_t entry)
 {
-	unsigned long word = vswap_word_of(entry);
-
-	if (vswap_word_is_phys(word))
-		return vswap_word_flags(word);
 	/* Only what never changes is asked for. */
-	return data_race(vswap_si->flags);
+	unsigned long flags = data_race(vswap_si->flags), word;
+	struct swap_cluster_info *ci;
+
+	ci = swap_cluster_lock(vswap_si, swp_offset(entry));
+	word = __vswap_word_get(ci, swp_cluster_offset(entry));
+	if (vswap_word_is_phys(word))
+		flags = vswap_word_flags(word);
+	swap_cluster_unlock(ci);
+	return flags;
 }
 
 /**

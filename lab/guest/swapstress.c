@@ -1437,9 +1437,9 @@ static bool check_counters(void)
 		 * A slot whose folio was busy when the last user went stays
 		 * in the swap cache until reclaim finds it, which does not
 		 * look into the batches of other processors. What was swapped
-		 * in by a kernel thread, or by a write to ksm/run, after its
-		 * group was gone, is in the root group: look there if nothing
-		 * else helps, since that swaps what others have.
+		 * in by a kernel thread after its group was gone is in the root
+		 * group: look there if nothing else helps, since that swaps
+		 * what others have.
 		 */
 		if (tries) {
 			write_str("/proc/sys/vm/drop_caches", "5");
@@ -1758,7 +1758,10 @@ int main(int argc, char **argv)
 		start_worker(i);
 	turns = control(statuses);
 	restore_settings();
+	/* Reclaim looks for what is left only where swap is allowed. */
 	write_str(CGROUP "/memory.high", "max");
+	write_str(CGROUP "/memory.swap.max", "max");
+	write_str(CGROUP "/memory.zswap.max", "max");
 	failed += failed_turns;
 
 	for (i = 0; i < opt.procs; i++) {
