@@ -137,3 +137,36 @@ reads()
 {
 	check "$1: $2 pages were read from a device" equal "$(($(vmstat pswpin) - pswpin))" "$2"
 }
+
+# file_in_pieces NAME DEVICE MIB: make /fs/swap, on a file system of its own.
+# busybox makes ext2; extents are a bit in the superblock away.  The free space is
+# in pieces of five blocks.
+file_in_pieces()
+{
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	check "$1: a file system" sh -c 'mke2fs -b 4096 -I 256 -m 0 $0 > /dev/null &&
+		printf "\102" | dd of=$0 bs=1 seek=1120 conv=notrunc 2> /dev/null &&
+		mkdir -p /fs && mount -t ext4 $0 /fs' "/dev/$2"
+	i=0
+	while dd if=/dev/zero of=/fs/$i bs=20k count=1 2> /dev/null; do
+		i=$((i + 1))
+		[ $((i % 100)) != 0 ] || sync
+	done
+	check "$1: full of small files" test $i -gt 500
+	while [ $i -ge 0 ]; do
+		rm -f /fs/$i
+		i=$((i - 2))
+	done
+	sync
+	check "$1: in pieces" dd if=/dev/zero of=/fs/swap bs=1M count=$3 2> /dev/null
+	sync
+	check "$1: swap space in it" swap_space /fs/swap
+}
+
+# in_pieces NAME MIB: was it in pieces, when it was last switched on?
+in_pieces()
+{
+	extents=$(dmesg | sed -n "s/.*Adding $(($2 * 1024 - 4))k swap on \/fs\/swap.* extents:\([0-9]*\) .*/\1/p" | tail -1)
+	echo "# ${extents:-0} extents"
+	check "$1: many extents" test "${extents:-0}" -gt 100
+}
