@@ -1767,8 +1767,9 @@ int main(int argc, char **argv)
 	for (i = 0; i < opt.procs; i++) {
 		good = !statuses[i] && progress[i].done == 1;
 		failed += !good;
+		say("# process %u: %" PRIu64 " operations, status %#x\n", i,
+		    progress[i].op, statuses[i]);
 		say("%sok %u - process %u\n", good ? "" : "not ", ++test, i);
-		say("# %" PRIu64 " operations\n", progress[i].op);
 	}
 	good = check_counters();
 	failed += !good;
