@@ -21,6 +21,9 @@
  *  pread R FIRST NR             the same, by pread(); says which gave EIO
  *  faults                       how many page faults it has had
  *  spoil R PAGE                 expect something else of a page than is there
+ *  merge R PERIOD               from now on, pages have the contents of those
+ *                               PERIOD before them; fill all of it, and wait
+ *                               until KSM has merged all of it
  *  free R FIRST NR STEP         give every STEP-th page back
  *  out R FIRST NR               ask for them to be swapped out
  *  drop R FIRST NR WANT         wait for writeback, reclaim what is clean in the
@@ -57,12 +60,14 @@
 #define MAX_PAGES	8192
 #define MAX_SLOTS	65536
 #define MAGIC		0x7376707262ULL
+#define KSM		"/sys/kernel/mm/ksm/"
 
 struct region {
 	char *mem;			/* NULL: not mapped */
 	char *base;			/* What mmap() returned */
 	unsigned long nr;
 	int fd;				/* -1: not shmem */
+	unsigned long period;		/* after which contents are the same again */
 	uint32_t version[MAX_PAGES];	/* 0: zero */
 };
 
@@ -184,7 +189,7 @@ static void fill(unsigned int r, unsigned long first, unsigned long nr)
 	last_version++;
 	list_begin("bus");
 	for (i = first; i < first + nr; i++) {
-		make(want, r, i, last_version);
+		make(want, r, i % reg->period, last_version);
 		if (copy(reg->mem + i * PAGE, want, reg->mem + i * PAGE))
 			reg->version[i] = last_version;
 		else
@@ -203,7 +208,7 @@ static void check(unsigned int r, unsigned long first, unsigned long nr, bool sy
 	list_begin("wrong");
 	for (i = first; i < first + nr; i++) {
 		bad[i] = 0;
-		make(want, r, i, reg->version[i]);
+		make(want, r, i % reg->period, reg->version[i]);
 		if (!sys) {
 			if (!copy(got, reg->mem + i * PAGE, reg->mem + i * PAGE))
 				bad[i] = bus_code == BUS_ADRERR ? 1 : 2;
@@ -415,6 +420,7 @@ static bool map(struct region *reg, const char *type, unsigned long nr)
 		    MADV_NOHUGEPAGE : MADV_HUGEPAGE))
 		return false;
 	reg->nr = nr;
+	reg->period = MAX_PAGES;
 	memset(reg->version, 0, sizeof(reg->version));
 	return true;
 }
@@ -447,6 +453,44 @@ static void free_pages(struct region *reg, unsigned long first, unsigned long nr
 			result(errno);
 		reg->version[i] = 0;
 	}
+}
+
+static int read_number(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+	char buf[32] = "";
+
+	if (fd < 0)
+		return -1;
+	if (read(fd, buf, sizeof(buf) - 1) < 0)
+		buf[0] = '\0';
+	close(fd);
+	return atoi(buf);
+}
+
+static void merge(unsigned int r, unsigned long period)
+{
+	struct region *reg = &regions[r];
+	int err, i;
+
+	reg->period = period;
+	fill(r, 0, reg->nr);
+	/* forget regions that are gone, which would be counted as well */
+	err = write_str(KSM "run", "2");
+	if (!err && madvise(reg->mem, reg->nr * PAGE, MADV_MERGEABLE))
+		err = errno;
+	if (!err)
+		err = write_str(KSM "sleep_millisecs", "0");
+	if (!err)
+		err = write_str(KSM "pages_to_scan", "1000");
+	if (!err)
+		err = write_str(KSM "run", "1");
+	for (i = 0; !err && i < 1000 &&
+	     read_number("/proc/self/ksm_merging_pages") < (int)reg->nr; i++)
+		usleep(20000);
+	if (!err)
+		err = i == 1000 ? ETIME : write_str(KSM "run", "0");
+	result(err);
 }
 
 static bool run(char *cmd)
@@ -482,6 +526,10 @@ static bool run(char *cmd)
 	if (!strcmp(name, "spoil") && sscanf(cmd, "%*s %*u %lu", &first) == 1) {
 		reg->version[first] = ++last_version;
 		result(0);
+		return true;
+	}
+	if (!strcmp(name, "merge") && sscanf(cmd, "%*s %*u %lu", &arg) == 1 && arg) {
+		merge(r, arg);
 		return true;
 	}
 	i = sscanf(cmd, "%*s %*u %lu %lu %127s", &first, &nr, word);

@@ -476,6 +476,8 @@ static struct region *align_slots(struct __test_metadata *_metadata, int order)
 	struct region *r = map_region(_metadata, 2 * size, 1, -1);
 	unsigned long offset = 0;
 
+	/* one by one */
+	ASSERT_EQ(0, madvise(r->addr, r->nr * psize(), MADV_NOHUGEPAGE));
 	fill(r, 0, r->nr, ZEROED);
 	for (i = 0; i < r->nr && (i < 2 || offset % size != size - 1); i++) {
 		PAGEOUT(r, i, 1);
@@ -1018,6 +1020,109 @@ VSWAP_TEST(order, fork)
 	for (i = 0; i < nr; i++)
 		EXPECT_EQ(0x5a, *page_addr(r, i));
 	unmap_region(r);
+}
+
+/*
+ * The halves of a region are the same, page by page. KSM merges them, and they are
+ * swapped out to slots that a large folio could come back from.
+ */
+static struct region *ksm_region(struct __test_metadata *_metadata)
+{
+	struct region *r, *pad;
+	unsigned long first;
+	size_t i;
+
+	if (!need(_metadata, !access(KSM "run", F_OK), "CONFIG_KSM"))
+		return NULL;
+	r = large_region(_metadata, 2 * GROUP, ORDER);
+	if (!r)
+		return NULL;
+	ASSERT_EQ(0, madvise(r->addr, 2 * GROUP * psize(), MADV_NOHUGEPAGE));
+	for (i = 0; i < 2 * GROUP; i++) {
+		r->pages[i].version = 1;
+		make_page(page_addr(r, i), r, i % GROUP);
+	}
+	ASSERT_EQ(0, madvise(r->addr, 2 * GROUP * psize(), MADV_MERGEABLE));
+	ASSERT_EQ(0, write_str(KSM "sleep_millisecs", "0"));
+	ASSERT_EQ(0, write_str(KSM "pages_to_scan", "1000"));
+	ASSERT_EQ(0, write_str(KSM "run", "1"));
+	ASSERT_TRUE(WAIT_FOR(read_long("/proc/self/ksm_merging_pages") >= (long)(2 * GROUP)));
+	ASSERT_EQ(0, write_str(KSM "run", "0"));
+
+	pad = align_slots(_metadata, ORDER);
+	EXPECT_TRUE(RECLAIM_UNTIL(count_swapped(r, 0, 2 * GROUP) == 2 * GROUP));
+	unmap_region(pad);
+	first = swap_offset(pagemap_of(r->addr));
+	EXPECT_EQ(0, first % GROUP);
+	for (i = 0; i < 2 * GROUP; i++) {
+		EXPECT_EQ(first + i % GROUP,
+			  swap_offset(pagemap_of(page_addr(r, i))));
+	}
+	ASSERT_EQ(0, madvise(r->addr, 2 * GROUP * psize(), MADV_HUGEPAGE));
+	return r;
+}
+
+/* One half is written to. The other one has nothing to do with it any more. */
+static void expect_apart(struct __test_metadata *_metadata, struct region *r)
+{
+	size_t i;
+
+	for (i = 0; i < 2 * GROUP; i++)
+		EXPECT_TRUE(page_right(r, i % GROUP, page_addr(r, i)));
+	EXPECT_EQ(1, count_groups(r, 0, GROUP, ORDER));
+	EXPECT_EQ(0, count_large(r, GROUP, GROUP));
+	for (i = 0; i < GROUP; i++) {
+		EXPECT_NE(PAGEMAP_PFN(pagemap_of(page_addr(r, i))),
+			  PAGEMAP_PFN(pagemap_of(page_addr(r, GROUP + i))));
+	}
+	for (i = 0; i < GROUP; i++)
+		memset(page_addr(r, i), 0x5a, psize());
+	for (i = 0; i < GROUP; i++) {
+		EXPECT_TRUE(page_right(r, i, page_addr(r, GROUP + i)));
+		EXPECT_EQ(0x5a, *page_addr(r, i));
+	}
+	unmap_region(r);
+}
+
+/* A large folio belongs where it came back first. The others have copies. */
+VSWAP_TEST(order, ksm)
+{
+	struct region *r = ksm_region(_metadata);
+	struct size_stat was;
+	long copies, slots;
+	size_t i;
+
+	if (!r)
+		return;
+	slots = used();
+	copies = read_key("/proc/vmstat", "ksm_swpin_copy");
+	read_size(ORDER, &was);
+	touch(r, 3);
+	EXPECT_SIZE(ORDER, &was, .zswpin = 1);
+	EXPECT_EQ(0, count_present(r, GROUP, GROUP));
+	for (i = 0; i < GROUP; i++)
+		touch(r, GROUP + i);
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_EQ(GROUP, read_key("/proc/vmstat", "ksm_swpin_copy") - copies);
+	EXPECT_EQ(slots - (long)GROUP, used());
+	expect_apart(_metadata, r);
+}
+
+/* The same, with slots that are drained */
+VSWAP_TEST(order, ksm_drain)
+{
+	struct region *r = ksm_region(_metadata);
+	long copies;
+
+	if (!r)
+		return;
+	copies = read_key("/proc/vmstat", "ksm_swpin_copy");
+	touch(r, 3);
+	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
+	ASSERT_EQ(0, write_str(VSWAP "drain", "1"));
+	EXPECT_EQ(self->env.start[USED], used());
+	EXPECT_EQ(GROUP, read_key("/proc/vmstat", "ksm_swpin_copy") - copies);
+	expect_apart(_metadata, r);
 }
 
 /* Faults that a user serves are about pages. */

@@ -559,20 +559,6 @@ VSWAP_TEST(anon, madvise_cold)
 	unmap_region(r);
 }
 
-/* Reclaim what is in the cgroup of the test, until @cond is true. */
-#define RECLAIM_UNTIL(cond) ({						\
-	int __tries = 50;						\
-	bool __ok;							\
-									\
-	while (!(__ok = (cond)) && __tries--) {				\
-		cg_reclaim("main", "16M");				\
-		/* or it goes on working with old statistics */		\
-		cg_stat("main", "anon");				\
-		sleep_ms(5);						\
-	}								\
-	__ok;								\
-})
-
 /* Read into the swap cache, and out again from there. */
 VSWAP_TEST(anon, madvise_willneed)
 {

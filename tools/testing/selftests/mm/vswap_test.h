@@ -468,6 +468,20 @@ static inline void read_counters(long *val)
 	}
 }
 
+/* Reclaim what is in the cgroup of the test, until @cond is true. */
+#define RECLAIM_UNTIL(cond) ({						\
+	int __tries = 50;						\
+	bool __ok;							\
+									\
+	while (!(__ok = (cond)) && __tries--) {				\
+		cg_reclaim("main", "16M");				\
+		/* or it goes on working with old statistics */		\
+		cg_stat("main", "anon");				\
+		sleep_ms(5);						\
+	}								\
+	__ok;								\
+})
+
 static inline long used(void)
 {
 	return read_long(VSWAP "used");
