@@ -135,11 +135,13 @@ static void answer(void)
 
 /*
  * Contents: 512 bytes that no other page and version has, again and again, so
- * that each page compresses and none of its words is like in any other page.
+ * that each page compresses and none of its words is like in any other page, but
+ * for those that are to be merged.
  */
 static void make(uint64_t *page, unsigned int r, unsigned long nr, uint32_t version)
 {
-	uint64_t x = MAGIC ^ ((uint64_t)version << 32) ^ (r << 24) ^ nr;
+	uint64_t x = MAGIC ^ ((uint64_t)version << 32) ^ (r << 24) ^
+		     nr % regions[r].period;
 	unsigned int i;
 
 	if (!version) {
@@ -189,7 +191,7 @@ static void fill(unsigned int r, unsigned long first, unsigned long nr)
 	last_version++;
 	list_begin("bus");
 	for (i = first; i < first + nr; i++) {
-		make(want, r, i % reg->period, last_version);
+		make(want, r, i, last_version);
 		if (copy(reg->mem + i * PAGE, want, reg->mem + i * PAGE))
 			reg->version[i] = last_version;
 		else
@@ -208,7 +210,7 @@ static void check(unsigned int r, unsigned long first, unsigned long nr, bool sy
 	list_begin("wrong");
 	for (i = first; i < first + nr; i++) {
 		bad[i] = 0;
-		make(want, r, i % reg->period, reg->version[i]);
+		make(want, r, i, reg->version[i]);
 		if (!sys) {
 			if (!copy(got, reg->mem + i * PAGE, reg->mem + i * PAGE))
 				bad[i] = bus_code == BUS_ADRERR ? 1 : 2;
