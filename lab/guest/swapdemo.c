@@ -2,7 +2,7 @@
 /*
  * A workload that needs swap, and checks every byte that comes back.
  *
- * usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps]
+ * usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps|failing]
  *
  * Fills anonymous and shared memory with compressible, zero and random pages,
  * different in each page and version, reads all of it back, writes a second
@@ -14,9 +14,11 @@
  * When the memory is full, it prints "full" and waits for a line on standard
  * input, so that the caller can look around. With "steps" it does the same when
  * the first version has been read ("read"), and when the second one has been
- * written ("written"), for which it takes new pages.
+ * written ("written"), for which it takes new pages. With "failing" its own
+ * allocations may fail (CONFIG_FAULT_INJECTION) while it writes and reads.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,8 @@
 static unsigned int random_percent, zero_percent;
 /* Does the second version go to new pages? The slots of the old ones are freed. */
 static int new_pages;
+/* /proc/self/make-it-fail, if allocations are to fail */
+static int make_it_fail = -1;
 
 /* What page nr holds is drawn in runs of 64 KiB, as data in programs is. */
 static void fill(uint64_t *page, uint64_t nr, uint64_t version)
@@ -73,10 +77,19 @@ static char *map(unsigned long bytes, int flags)
 	return (char *)(((uintptr_t)mem + ALIGN - 1) & ~(ALIGN - 1));
 }
 
+static void let_fail(int fail)
+{
+	if (make_it_fail >= 0 && pwrite(make_it_fail, fail ? "1" : "0", 1, 0) != 1) {
+		perror("swapdemo: /proc/self/make-it-fail");
+		exit(2);
+	}
+}
+
 static void write_all(char *mem, unsigned long pages, uint64_t first, int second)
 {
 	unsigned long i;
 
+	let_fail(1);
 	for (i = 0; i < pages; i++) {
 		if (second && !version_of(first + i, 1))
 			continue;
@@ -84,19 +97,24 @@ static void write_all(char *mem, unsigned long pages, uint64_t first, int second
 			madvise(mem + i * PAGE, PAGE, MADV_DONTNEED);
 		fill((uint64_t *)(mem + i * PAGE), first + i, second);
 	}
+	let_fail(0);
 }
 
 static unsigned long check_all(const char *mem, unsigned long pages,
 			       uint64_t first, int second)
 {
 	static uint64_t want[WORDS];
-	unsigned long i, wrong = 0;
+	unsigned long i, first_wrong = 0, wrong = 0;
 
+	let_fail(1);
 	for (i = 0; i < pages; i++) {
 		fill(want, first + i, version_of(first + i, second));
 		if (memcmp(want, mem + i * PAGE, PAGE) && !wrong++)
-			printf("wrong data in page %lu\n", (unsigned long)first + i);
+			first_wrong = first + i;
 	}
+	let_fail(0);
+	if (wrong)
+		printf("wrong data in page %lu\n", first_wrong);
 	return wrong;
 }
 
@@ -132,7 +150,7 @@ int main(int argc, char **argv)
 	char *a, *s;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps]\n");
+		fprintf(stderr, "usage: swapdemo ANON_MIB SHMEM_MIB RANDOM_PERCENT ZERO_PERCENT [once|pageout|steps|failing]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -141,7 +159,14 @@ int main(int argc, char **argv)
 	random_percent = atoi(argv[3]);
 	zero_percent = atoi(argv[4]);
 	new_pages = !strcmp(mode, "steps");
-	versions = *mode && !new_pages ? 1 : 2;
+	versions = !strcmp(mode, "once") || !strcmp(mode, "pageout") ? 1 : 2;
+	if (!strcmp(mode, "failing")) {
+		make_it_fail = open("/proc/self/make-it-fail", O_WRONLY);
+		if (make_it_fail < 0) {
+			perror("swapdemo: /proc/self/make-it-fail");
+			return 2;
+		}
+	}
 	a = map(anon * PAGE, MAP_PRIVATE);
 	s = map(shmem * PAGE, MAP_SHARED);
 

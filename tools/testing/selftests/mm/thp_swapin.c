@@ -1024,9 +1024,10 @@ VSWAP_TEST(order, fork)
 
 /*
  * The halves of a region are the same, page by page. KSM merges them, and they are
- * swapped out to slots that a large folio could come back from.
+ * swapped out to slots that a large folio could come back from. With @twins, they
+ * have the same page indices, too.
  */
-static struct region *ksm_region(struct __test_metadata *_metadata)
+static struct region *ksm_region(struct __test_metadata *_metadata, bool twins)
 {
 	struct region *r, *pad;
 	unsigned long first;
@@ -1034,10 +1035,21 @@ static struct region *ksm_region(struct __test_metadata *_metadata)
 
 	if (!need(_metadata, !access(KSM "run", F_OK), "CONFIG_KSM"))
 		return NULL;
-	r = large_region(_metadata, 2 * GROUP, ORDER);
+	r = large_region(_metadata, 3 * GROUP, ORDER);
 	if (!r)
 		return NULL;
-	ASSERT_EQ(0, madvise(r->addr, 2 * GROUP * psize(), MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, madvise(r->addr, 3 * GROUP * psize(), MADV_NOHUGEPAGE));
+	/* of the first group, nothing is used but that it belongs to the mapping */
+	r->addr += GROUP * psize();
+	r->nr -= GROUP;
+	if (twins) {
+		char *second = page_addr(r, GROUP);
+
+		*r->addr = 1;
+		ASSERT_EQ(second, mremap(r->addr, GROUP * psize(), GROUP * psize(),
+					 MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+					 second));
+	}
 	for (i = 0; i < 2 * GROUP; i++) {
 		r->pages[i].version = 1;
 		make_page(page_addr(r, i), r, i % GROUP);
@@ -1084,10 +1096,9 @@ static void expect_apart(struct __test_metadata *_metadata, struct region *r)
 	unmap_region(r);
 }
 
-/* A large folio belongs where it came back first. The others have copies. */
-VSWAP_TEST(order, ksm)
+static void ksm_fault(struct __test_metadata *_metadata, bool twins)
 {
-	struct region *r = ksm_region(_metadata);
+	struct region *r = ksm_region(_metadata, twins);
 	struct size_stat was;
 	long copies, slots;
 	size_t i;
@@ -1108,10 +1119,20 @@ VSWAP_TEST(order, ksm)
 	expect_apart(_metadata, r);
 }
 
-/* The same, with slots that are drained */
-VSWAP_TEST(order, ksm_drain)
+/* A large folio belongs where it came back first. The others have copies. */
+VSWAP_TEST(order, ksm)
 {
-	struct region *r = ksm_region(_metadata);
+	ksm_fault(_metadata, false);
+}
+
+VSWAP_TEST(order, ksm_twins)
+{
+	ksm_fault(_metadata, true);
+}
+
+static void ksm_drained(struct __test_metadata *_metadata, struct env *env, bool twins)
+{
+	struct region *r = ksm_region(_metadata, twins);
 	long copies;
 
 	if (!r)
@@ -1120,9 +1141,20 @@ VSWAP_TEST(order, ksm_drain)
 	touch(r, 3);
 	ASSERT_EQ(0, write_str(VSWAP "enabled", "0"));
 	ASSERT_EQ(0, write_str(VSWAP "drain", "1"));
-	EXPECT_EQ(self->env.start[USED], used());
+	EXPECT_EQ(env->start[USED], used());
 	EXPECT_EQ(GROUP, read_key("/proc/vmstat", "ksm_swpin_copy") - copies);
 	expect_apart(_metadata, r);
+}
+
+/* The same, with slots that are drained */
+VSWAP_TEST(order, ksm_drain)
+{
+	ksm_drained(_metadata, &self->env, false);
+}
+
+VSWAP_TEST(order, ksm_drain_twins)
+{
+	ksm_drained(_metadata, &self->env, true);
 }
 
 /* Faults that a user serves are about pages. */
@@ -1969,6 +2001,72 @@ VSWAP_TEST(order, bad_page_shmem)
 	EXPECT_COUNTERS();
 	unmap_region(r);
 	close(fd);
+}
+
+/*
+ * A request to a device fails. It was for a smaller folio than the one that went
+ * out. One page of the file is lost at most, and none if it can be read later.
+ */
+static void shmem_read_error(struct __test_metadata *_metadata, struct env *env,
+			     const char *times)
+{
+	size_t nr = 4 * GROUP, i, wanted = GROUP + 4;
+	bool lost = !strcmp(times, "2");
+	struct size_stat was;
+	long physical, pswpin, swpout;
+	struct region *r;
+	int fd;
+
+	if (!need(_metadata, !access(FAIL_REQUEST "times", F_OK),
+		  "CONFIG_FAIL_MAKE_REQUEST") ||
+	    !use_device(_metadata, env, "VSWAP_TEST_DEV"))
+		return;
+	forbid_zswap(_metadata);
+	r = large_file_region(_metadata, nr, ORDER + 2, &fd);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	EXPECT_EQ(1, count_groups(r, 0, nr, ORDER + 2));
+	swpout = mthp_stat(ORDER + 2, "swpout");
+	ASSERT_EQ(0, pageout(r, 0, nr));
+	EXPECT_EQ(1, mthp_stat(ORDER + 2, "swpout") - swpout);
+	empty_swap_cache(_metadata);
+	physical = read_long(VSWAP "physical");
+	/* a page of another group is in the swap cache, so that it is not all of it */
+	ASSERT_EQ(0, set_mthp(ORDER, "shmem_enabled", "always"));
+	pswpin = read_key("/proc/vmstat", "pswpin");
+	ASSERT_EQ(0, madvise(r->addr, psize(), MADV_WILLNEED));
+	ASSERT_EQ(pswpin + 1, read_key("/proc/vmstat", "pswpin"));
+
+	read_size(ORDER, &was);
+	ASSERT_EQ(0, fail_requests(env->dev, times));
+	EXPECT_EQ(lost ? SIGBUS : 0, touch_in_child(r, wanted));
+	succeed_requests(env->dev);
+	/* base pages: ours */
+	EXPECT_SIZE(ORDER, &was);
+	EXPECT_EQ(physical - 1, read_long(VSWAP "physical"));
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(lost && i == wanted ? SIGBUS : 0, touch_in_child(r, i));
+	EXPECT_EQ(env->start[USED], used());
+	if (lost) {
+		punch(_metadata, fd, wanted, 1);
+		EXPECT_EQ((long)nr - 1, file_pages(fd));
+		forget(r, wanted, 1);
+	}
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	close(fd);
+	EXPECT_EQ(env->start[USED], used());
+}
+
+VSWAP_TEST(order, shmem_read_error)
+{
+	shmem_read_error(_metadata, &self->env, "1");
+}
+
+VSWAP_TEST(order, shmem_read_error_again)
+{
+	shmem_read_error(_metadata, &self->env, "2");
 }
 
 /* Folios that were taken back, since what they were for had changed meanwhile */

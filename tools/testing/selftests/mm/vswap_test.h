@@ -35,6 +35,7 @@
 #define KSM		"/sys/kernel/mm/ksm/"
 #define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
 #define FAIL_FUNCTION	"/sys/kernel/debug/fail_function/"
+#define FAIL_REQUEST	"/sys/kernel/debug/fail_make_request/"
 
 #define TIMEOUT		600	/* seconds for a test on a slow machine */
 #define SMALL		32	/* pages, where the number does not matter */
@@ -1112,6 +1113,31 @@ static inline void succeed_decompress(void)
 {
 	write_str(FAIL_FUNCTION "probability", "0");
 	write_str(FAIL_FUNCTION "inject", "");
+}
+
+/* Of the requests for device @dev, fail the next @times. */
+static inline int fail_requests(const char *dev, const char *times)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/make-it-fail", strrchr(dev, '/') + 1);
+	if (write_str(path, "1") ||
+	    write_str(FAIL_REQUEST "verbose", "0") ||
+	    write_str(FAIL_REQUEST "interval", "1") ||
+	    write_str(FAIL_REQUEST "space", "0") ||
+	    write_str(FAIL_REQUEST "times", times) ||
+	    write_str(FAIL_REQUEST "probability", "100"))
+		return -1;
+	return 0;
+}
+
+static inline void succeed_requests(const char *dev)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/%s/make-it-fail", strrchr(dev, '/') + 1);
+	write_str(FAIL_REQUEST "probability", "0");
+	write_str(path, "0");
 }
 
 /* In a child: 0 if the page comes and is right, the signal if one comes instead */
