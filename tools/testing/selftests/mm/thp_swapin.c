@@ -1039,7 +1039,7 @@ static struct region *ksm_region(struct __test_metadata *_metadata, bool twins)
 	if (!r)
 		return NULL;
 	ASSERT_EQ(0, madvise(r->addr, 3 * GROUP * psize(), MADV_NOHUGEPAGE));
-	/* of the first group, nothing is used but that it belongs to the mapping */
+	/* with a group before it that stays, the place that is left keeps its anon_vma */
 	r->addr += GROUP * psize();
 	r->nr -= GROUP;
 	if (twins) {
@@ -2012,8 +2012,8 @@ static void shmem_read_error(struct __test_metadata *_metadata, struct env *env,
 {
 	size_t nr = 4 * GROUP, i, wanted = GROUP + 4;
 	bool lost = !strcmp(times, "2");
-	struct size_stat was;
 	long physical, pswpin, swpout;
+	struct size_stat was;
 	struct region *r;
 	int fd;
 
