@@ -2042,8 +2042,8 @@ static void shmem_read_error(struct __test_metadata *_metadata, struct env *env,
 	ASSERT_EQ(0, fail_requests(env->dev, times));
 	EXPECT_EQ(lost ? SIGBUS : 0, touch_in_child(r, wanted));
 	succeed_requests(env->dev);
-	/* base pages: ours */
-	EXPECT_SIZE(ORDER, &was);
+	/* it came alone */
+	EXPECT_SIZE(ORDER, &was, .swpin_fallback = 1);
 	EXPECT_EQ(physical - 1, read_long(VSWAP "physical"));
 	for (i = 0; i < nr; i++)
 		EXPECT_EQ(lost && i == wanted ? SIGBUS : 0, touch_in_child(r, i));
@@ -2067,6 +2067,57 @@ VSWAP_TEST(order, shmem_read_error)
 VSWAP_TEST(order, shmem_read_error_again)
 {
 	shmem_read_error(_metadata, &self->env, "2");
+}
+
+/* The same for anonymous memory, with virtual slots and with slots of the device */
+static void read_error(struct __test_metadata *_metadata, struct env *env,
+		       const char *times)
+{
+	size_t nr = 4 * GROUP, i, wanted = GROUP + 4;
+	bool lost = !strcmp(times, "2");
+	struct size_stat was;
+	struct region *r;
+	int virt;
+
+	if (!need(_metadata, !access(FAIL_REQUEST "times", F_OK),
+		  "CONFIG_FAIL_MAKE_REQUEST") ||
+	    !use_device(_metadata, env, "VSWAP_TEST_DEV"))
+		return;
+	forbid_zswap(_metadata);
+	for (virt = 1; virt >= 0; virt--) {
+		ASSERT_EQ(0, write_str(VSWAP "enabled", virt ? "1" : "0"));
+		r = large_region(_metadata, nr, ORDER);
+		if (!r)
+			return;
+		fill(r, 0, nr, MIXED);
+		page_out_all(_metadata, r);
+		empty_swap_cache(_metadata);
+
+		read_size(ORDER, &was);
+		ASSERT_EQ(0, fail_requests(env->dev, times));
+		EXPECT_EQ(lost ? SIGBUS : 0, touch_in_child(r, wanted));
+		succeed_requests(env->dev);
+		EXPECT_SIZE(ORDER, &was, .swpin_fallback = 1);
+		for (i = 0; i < nr; i++)
+			EXPECT_EQ(lost && i == wanted ? SIGBUS : 0, touch_in_child(r, i));
+		if (lost) {
+			ASSERT_EQ(0, madvise(page_addr(r, wanted), psize(), MADV_DONTNEED));
+			forget(r, wanted, 1);
+		}
+		EXPECT_DATA(r, 0, nr);
+		unmap_region(r);
+		EXPECT_EQ(env->start[USED], used());
+	}
+}
+
+VSWAP_TEST(order, read_error)
+{
+	read_error(_metadata, &self->env, "1");
+}
+
+VSWAP_TEST(order, read_error_again)
+{
+	read_error(_metadata, &self->env, "2");
 }
 
 /* Folios that were taken back, since what they were for had changed meanwhile */
@@ -2239,6 +2290,20 @@ VSWAP_TEST(order, tracepoint_backing)
 	unmap_region(r);
 }
 
+/* Allocations of at least @order fail, so many times, for who has make-it-fail. */
+static void fail_page_alloc(struct __test_metadata *_metadata, int order,
+			    const char *times)
+{
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "verbose", "0"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "task-filter", "Y"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N"));
+	ASSERT_EQ(0, write_long(FAIL_PAGE_ALLOC "min-order", order));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "interval", "1"));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "times", times));
+	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "100"));
+}
+
 /* There is no memory for a large folio. */
 VSWAP_TEST(order, tracepoint_memory)
 {
@@ -2255,18 +2320,11 @@ VSWAP_TEST(order, tracepoint_memory)
 	PAGEOUT(r, 0, GROUP);
 	read_size(ORDER, &was);
 	mark_counters(&self->env);
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "verbose", "0"));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "task-filter", "Y"));
+	fail_page_alloc(_metadata, ORDER, "-1");
 	ASSERT_EQ(0, write_str("/proc/self/make-it-fail", "1"));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "ignore-gfp-highmem", "N"));
-	ASSERT_EQ(0, write_long(FAIL_PAGE_ALLOC "min-order", ORDER));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "interval", "1"));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "times", "-1"));
-	ASSERT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "100"));
 	touch(r, 3);
-	EXPECT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "0"));
 	EXPECT_EQ(0, write_str("/proc/self/make-it-fail", "0"));
+	EXPECT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "0"));
 	EXPECT_TRUE(traced("wanted=4 taken=0 why=no memory"));
 	EXPECT_SIZE(ORDER, &was, .zswpin_fallback = 1);
 	EXPECT_COUNTERS([ZSWPIN] = 1, [USED] = -1, [ZSWAPPED] = -1);
@@ -2274,6 +2332,46 @@ VSWAP_TEST(order, tracepoint_memory)
 	trace_off(_metadata);
 	EXPECT_DATA(r, 0, GROUP);
 	unmap_region(r);
+}
+
+/*
+ * There is no memory for a page in the middle of a large entry of a file. Who
+ * reads it is told so. That it is tried again and again shows in the end, too.
+ */
+VSWAP_TEST(order, shmem_no_memory)
+{
+	size_t nr = 2 * GROUP, middle = GROUP + 4;
+	int fd, fail, err;
+	struct region *r;
+	uint64_t word = 0;
+	ssize_t got;
+
+	if (!need(_metadata, !access(FAIL_PAGE_ALLOC "probability", F_OK),
+		  "CONFIG_FAIL_PAGE_ALLOC"))
+		return;
+	r = large_file_region(_metadata, nr, ORDER, &fd);
+	if (!r)
+		return;
+	fill(r, 0, nr, MIXED);
+	EXPECT_EQ(2, count_groups(r, 0, nr, ORDER));
+	ASSERT_EQ(0, pageout(r, 0, nr));
+	mark_counters(&self->env);
+	fail = open("/proc/self/make-it-fail", O_WRONLY);
+	ASSERT_LE(0, fail);
+	fail_page_alloc(_metadata, 0, "200");
+	ASSERT_EQ(1, pwrite(fail, "1", 1, 0));
+	got = pread(fd, &word, sizeof(word), middle * psize());
+	err = errno;
+	EXPECT_EQ(1, pwrite(fail, "0", 1, 0));
+	EXPECT_EQ(0, write_str(FAIL_PAGE_ALLOC "probability", "0"));
+	EXPECT_EQ(-1, got);
+	EXPECT_EQ(ENOMEM, err);
+	EXPECT_COUNTERS([ZSWPIN] = 0, [USED] = 0, [ZSWAPPED] = 0);
+	EXPECT_DATA(r, 0, nr);
+	unmap_region(r);
+	close(fail);
+	close(fd);
+	EXPECT_EQ(self->env.start[USED], used());
 }
 
 VSWAP_TEST(order, tracepoint_bad_page)
