@@ -942,7 +942,7 @@ bool vswap_on_device(swp_entry_t entry)
  */
 unsigned long __vswap_device_flags(swp_entry_t entry)
 {
-	/* Only what never changes is asked for. */
+	/* Of these only what never changes is asked for. */
 	unsigned long flags = data_race(vswap_si->flags), word;
 	struct swap_cluster_info *ci;
 
@@ -1053,8 +1053,9 @@ bool __vswap_is_uniform(struct swap_cluster_info *ci, unsigned int ci_off,
  * Requests are made for slots of devices, and never for virtual ones. But
  * reclaim asks the operations of a device what they forbid before it knows
  * which device will take the folio: what any of them forbids. A reclaimer that
- * asked before the first such device came does not know of it. It got past with
- * locks of another file system at most, for nothing has been swapped to this one.
+ * asked before the first such device came does not know of it. If it holds locks
+ * of that very file system, it may enter it with them: this takes a swapon(2)
+ * between the question and the write, and nothing excludes that.
  */
 static struct swap_ops vswap_ops = { };
 
