@@ -1687,7 +1687,7 @@ static int uffd_move(int fd, char *dst, char *src, size_t pages)
 /* Whole entries move whole, with or without their folio in the swap cache. */
 VSWAP_TEST(entry, uffd_move)
 {
-	size_t k = 4, nr = k * huge, len = huge * psize();
+	size_t k = 5, nr = k * huge, len = huge * psize();
 	struct region *src, *dst, there;
 	pid_t pid;
 	int fd;
@@ -1736,6 +1736,18 @@ VSWAP_TEST(entry, uffd_move)
 	EXPECT_EQ(5, count_swapped(dst, 2 * huge, huge));
 	EXPECT_DATA(&there, 2 * huge, 5);
 	EXPECT_DATA(src, 2 * huge + 5, huge - 5);
+
+	/* a folio that was read in, and that nobody has used yet, is not in the way */
+	ASSERT_EQ(0, madvise(page_addr(src, 4 * huge), len, MADV_WILLNEED));
+	EXPECT_EQ(huge, resident(src, 4 * huge, huge));
+	read_counts(&self->was);
+	ASSERT_EQ(0, uffd_move(fd, page_addr(dst, 4 * huge), page_addr(src, 4 * huge),
+			       5));
+	EXPECT_HUGE(&self->was, .split = 1);
+	EXPECT_EQ(5, count_swapped(dst, 4 * huge, huge));
+	EXPECT_EQ(0, resident(dst, 4 * huge, 5));
+	EXPECT_DATA(&there, 4 * huge, 5);
+	EXPECT_DATA(src, 4 * huge + 5, huge - 5);
 
 	/* what others have, too, does not move */
 	pid = fork();
