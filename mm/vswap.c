@@ -942,7 +942,7 @@ bool vswap_on_device(swp_entry_t entry)
  */
 unsigned long __vswap_device_flags(swp_entry_t entry)
 {
-	/* SWP_WRITEOK may be old when it comes. The others asked for never change. */
+	/* Only what never changes is asked for. */
 	unsigned long flags = data_race(vswap_si->flags), word;
 	struct swap_cluster_info *ci;
 

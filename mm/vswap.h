@@ -396,7 +396,7 @@ static inline unsigned long vswap_device_flags(swp_entry_t entry,
 {
 	if (swap_is_virtual(si) && vswap_have_devices())
 		return __vswap_device_flags(entry);
-	/* SWP_WRITEOK may be old when it comes. The others asked for never change. */
+	/* Only what never changes while the device is on is asked for. */
 	return data_race(si->flags);
 }
 
