@@ -915,6 +915,8 @@ static inline void teardown(struct __test_metadata *_metadata, struct env *env)
 	if (env->dev2)
 		swapoff(env->dev2);
 	cg_write("", "cgroup.kill", "1");
+	/* Reclaim passes by a cgroup that has nowhere to swap to. */
+	cg_write("main", "memory.zswap.max", "max");
 	WAIT_FOR(slots_gone(env));
 	remove_cgroups();
 	WAIT_FOR(used() <= env->start[USED]);
