@@ -208,19 +208,6 @@ static size_t in_order(const struct region *r, size_t first, size_t nr)
 	return right;
 }
 
-/* Pages that mincore() calls resident */
-static size_t resident(const struct region *r, size_t first, size_t nr)
-{
-	unsigned char vec[4096];
-	size_t i, found = 0;
-
-	if (nr > sizeof(vec) || mincore(page_addr(r, first), nr * psize(), vec))
-		return -1;
-	for (i = 0; i < nr; i++)
-		found += vec[i] & 1;
-	return found;
-}
-
 /* How many of the pages have this bit in pagemap? */
 static size_t count_bit(const struct region *r, size_t first, size_t nr, uint64_t bit)
 {

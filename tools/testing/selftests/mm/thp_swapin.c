@@ -1560,6 +1560,7 @@ static void read_around(struct __test_metadata *_metadata, struct env *env,
 	ASSERT_EQ(0, madvise(r->addr, AROUND * psize(), MADV_WILLNEED));
 	ASSERT_TRUE(WAIT_FOR(read_key("/proc/vmstat", "pswpin") - env->last[PSWPIN] ==
 			     AROUND));
+	ASSERT_TRUE(WAIT_FOR(resident(r, 0, AROUND) == AROUND));
 	/* what has been read may be locked still */
 	sleep_ms(100);
 	EXPECT_EQ(0, count_present(r, WINDOW, AROUND - WINDOW));

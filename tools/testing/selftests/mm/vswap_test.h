@@ -736,6 +736,19 @@ static inline size_t count_present(const struct region *r, size_t first, size_t 
 	return present;
 }
 
+/* Pages that mincore() calls resident */
+static inline size_t resident(const struct region *r, size_t first, size_t nr)
+{
+	unsigned char vec[4096];
+	size_t i, found = 0;
+
+	if (nr > sizeof(vec) || mincore(page_addr(r, first), nr * psize(), vec))
+		return -1;
+	for (i = 0; i < nr; i++)
+		found += vec[i] & 1;
+	return found;
+}
+
 static inline int pageout(const struct region *r, size_t first, size_t nr)
 {
 	return madvise(page_addr(r, first), nr * psize(), MADV_PAGEOUT);
